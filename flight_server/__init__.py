@@ -1,0 +1,1 @@
+"""Lakeflight: a governed Delta lakehouse served over Apache Arrow Flight SQL."""

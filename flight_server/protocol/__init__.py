@@ -1,0 +1,1 @@
+"""What the bytes mean: pure, shared by server and client."""

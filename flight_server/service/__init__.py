@@ -1,0 +1,1 @@
+"""The use cases; each one reads top to bottom: admit, act, record."""

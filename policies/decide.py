@@ -1,0 +1,45 @@
+"""May this principal do this to that table? Pure: no clock, no disk, and a refusal is a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from policies.book import PolicyBook
+from policies.names import Principal, Privilege, Role, TableRef
+from policies.rules import Effect
+
+SYSTEM_BUCKET = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer and, in words, why."""
+
+    allowed: bool
+    reason: str
+
+
+def decide(
+    book: PolicyBook, principal: Principal, privilege: Privilege, ref: TableRef
+) -> Decision:
+    """Decide one privilege on one table.
+
+    A matching deny beats every allow, whatever the order of the rules. Administrators need no grant. The bucket
+    ``system`` is for administrators alone, and a ``pending`` account may do nothing: no grant can change either.
+    """
+    if principal.role is Role.PENDING:
+        return Decision(allowed=False, reason="the account is not approved")
+    if ref.bucket == SYSTEM_BUCKET and not principal.is_admin:
+        return Decision(allowed=False, reason="the system bucket is for administrators")
+    matching = [
+        grant
+        for grant in book.grants
+        if grant.privilege is privilege and grant.is_for(principal) and grant.covers(ref)
+    ]
+    if any(grant.effect is Effect.DENY for grant in matching):
+        return Decision(allowed=False, reason=f"a deny of {privilege} on {ref}")
+    if principal.is_admin:
+        return Decision(allowed=True, reason="administrator")
+    if matching:
+        return Decision(allowed=True, reason=f"a grant of {privilege} on {ref}")
+    return Decision(allowed=False, reason=f"no grant of {privilege} on {ref}")
