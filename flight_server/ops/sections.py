@@ -1,0 +1,378 @@
+"""The settings themselves: every option of the server with its meaning, default and bounds.
+
+Names end in unit and bound. Nothing here reads a file or the environment; ``ops.settings`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from flight_server.errors import InvalidRequest
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_UNITS = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": 1024**4}
+_SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,6})?)\s*([KMGT]iB|B|)\s*", re.IGNORECASE)
+_BUCKET = re.compile(r"[a-z][a-z0-9_:-]{0,62}")
+_SCHEMES = ("file", "s3", "s3a", "az", "abfs", "abfss", "gs")
+_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+
+
+def cores() -> int:
+    """How many CPU cores this process may use: its affinity, or its container's quota if less."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = _CGROUP_CPU.read_text().split()
+        limit = -(-int(quota) // int(period))
+    except (OSError, ValueError):  # no container limit, or spelled "max"
+        return count or 1
+    return max(1, min(count or 1, limit))
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value)
+    if match is None:
+        raise ValueError("a size is a number of bytes, or a number with KiB, MiB, GiB or TiB")
+    return int(float(match[1]) * _UNITS[match[2].upper()]) if match[2] else int(float(match[1]))
+
+
+Bytes = Annotated[int, BeforeValidator(_size)]
+
+
+class Section(BaseModel):
+    """A part of the settings: frozen, and refuses what it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+class ServerSettings(Section):
+    """Where the server listens and how it stops."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(
+        default=31337, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM file with the certificate chain; needs `tls_key`."
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the private key.")
+    drain_seconds_max: float = Field(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description="How long a stopping server waits for calls to end.",
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key are set together or not at all")
+        return self
+
+
+class StorageSettings(Section):
+    """Where the tables lie."""
+
+    primary: str | None = Field(
+        default=None, min_length=1, description="Folder or URI of the bucket `primary`."
+    )
+    system: Path | None = Field(
+        default=None,
+        description="Local folder for the server's own state: users, secret, audit.",
+        json_schema_extra={"default_text": "`<primary>/.lakeflight`"},
+    )
+    buckets: dict[str, str] = Field(
+        default_factory=dict, description="More buckets, each a name with a folder or URI."
+    )
+
+    @field_validator("primary")
+    @classmethod
+    def _primary_location(cls, value: str | None) -> str | None:
+        return None if value is None else _location(value)
+
+    @field_validator("system", mode="before")
+    @classmethod
+    def _local_folder(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:
+            if urlsplit(value).scheme != "file":
+                raise ValueError("the server's own state must lie in a local folder")
+            return unquote(urlsplit(value).path)
+        return value
+
+    @field_validator("buckets")
+    @classmethod
+    def _bucket_names(cls, value: dict[str, str]) -> dict[str, str]:
+        catalogs = {"primary", "system", "information_schema"}
+        for name in value:
+            if not _BUCKET.fullmatch(name):
+                raise ValueError(
+                    f"bucket name {name!r}: a lower-case letter, then letters, digits, _ - :"
+                )
+            if catalog_name(name) in catalogs:
+                raise ValueError(f"bucket name {name!r} is taken")
+            catalogs.add(catalog_name(name))
+        return {name: _location(uri) for name, uri in value.items()}
+
+    @property
+    def primary_uri(self) -> str:
+        """Where the bucket `primary` lies; InvalidRequest when nobody said."""
+        if self.primary is None:
+            raise InvalidRequest(
+                "no lakehouse was named: give its folder, or set storage.primary",
+                code="invalid_settings",
+            )
+        return self.primary
+
+    @property
+    def primary_path(self) -> Path | None:
+        """The bucket `primary` as a local folder, or None when it lies elsewhere."""
+        scheme, _, _ = self.primary_uri.partition("://")
+        if scheme == self.primary_uri:
+            return Path(self.primary_uri)
+        return Path(unquote(urlsplit(self.primary_uri).path)) if scheme == "file" else None
+
+    @property
+    def system_path(self) -> Path:
+        """The local folder of the server's own state; InvalidRequest when it cannot be known."""
+        if self.system is not None:
+            return self.system
+        if self.primary_path is None:
+            raise InvalidRequest(
+                "storage.primary is not a local folder: set storage.system (or LAKEHOUSE_PATH) "
+                "to a local folder for the server's own state",
+                code="invalid_settings",
+            )
+        return self.primary_path / ".lakeflight"
+
+
+class AdminSettings(Section):
+    """The first administrator."""
+
+    password: SecretStr | None = Field(
+        default=None,
+        description="Password of `admin`, used when the first start makes that user.",
+        json_schema_extra={"default_text": "a random one, printed once"},
+    )
+
+    @field_validator("password")
+    @classmethod
+    def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not 8 <= len(value.get_secret_value().encode()) <= 1024:
+            raise ValueError("a password has 8 to 1024 bytes")
+        return value
+
+
+class AuthSettings(Section):
+    """How callers prove who they are."""
+
+    secret: SecretStr | None = Field(
+        default=None,
+        description="Secret that signs tokens, at least 32 bytes.",
+        json_schema_extra={"default_text": "made at first start, kept in the system folder"},
+    )
+    token_seconds_max: int = Field(
+        default=86_400, ge=60, le=31_536_000, description="Life of a token from the sign-in on."
+    )
+    issuer: str = Field(
+        default="lakeflight", min_length=1, max_length=255, description="`iss` of tokens."
+    )
+    audience: str = Field(
+        default="lakeflight", min_length=1, max_length=255, description="`aud` of tokens."
+    )
+    argon2_time_cost: int = Field(
+        default=2, ge=1, le=100, description="argon2id passes over the memory."
+    )
+    argon2_memory_kib: int = Field(
+        default=19_456, ge=8, le=4_194_304, description="argon2id memory for one hash, in KiB."
+    )
+    argon2_parallelism: int = Field(default=1, ge=1, le=64, description="argon2id lanes.")
+    hashing_concurrent_max: int = Field(
+        default=2, ge=1, le=64, description="Passwords that are hashed at the same time."
+    )
+    hashing_wait_seconds_max: float = Field(
+        default=10.0, gt=0, le=300, description="How long a sign-in waits for its turn to hash."
+    )
+    password_bytes_max: int = Field(
+        default=1024,
+        ge=64,
+        le=4096,
+        description="Longest password looked at; longer ones are refused.",
+    )
+
+    @field_validator("secret")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < 32:
+            raise ValueError("the signing secret needs at least 32 bytes")
+        return value
+
+    @model_validator(mode="after")
+    def _enough_memory_per_lane(self) -> Self:
+        if self.argon2_memory_kib < 8 * self.argon2_parallelism:
+            raise ValueError("argon2_memory_kib must be at least 8 times argon2_parallelism")
+        return self
+
+
+class LimitSettings(Section):
+    """What one query, and all queries together, may use."""
+
+    query_seconds_max: float = Field(
+        default=300.0, gt=0, le=86_400, description="Time for one query."
+    )
+    sql_bytes_max: Bytes = Field(
+        default=256 * KIB, ge=KIB, le=16 * MIB, description="Length of one statement in UTF-8."
+    )
+    result_bytes_max: Bytes = Field(default=64 * GIB, ge=MIB, description="Size of one result.")
+    concurrent_queries_max: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Queries that run at the same time.",
+        json_schema_extra={"default_text": "`workers.count_max`"},
+    )
+    queue_length_max: int = Field(
+        default=64, ge=0, le=65_536, description="Queries that wait to run."
+    )
+    queue_seconds_max: float = Field(
+        default=30.0, ge=0, le=3600, description="How long a query waits."
+    )
+    ticket_seconds_max: int = Field(default=3600, ge=1, le=86_400, description="Life of a ticket.")
+    batch_bytes_target: Bytes = Field(
+        default=2 * MIB, ge=64 * KIB, description="Size of the batches of a result."
+    )
+    batch_bytes_max: Bytes = Field(
+        default=3_670_016,
+        ge=64 * KIB,
+        le=3_670_016,
+        description="Largest batch; some clients refuse messages of 4 MiB.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.batch_bytes_target > self.batch_bytes_max:
+            raise ValueError("batch_bytes_target must not be above batch_bytes_max")
+        return self
+
+
+def _count_min(fields: dict[str, Any]) -> int:
+    return min(cores(), int(fields["count_max"]))
+
+
+class WorkerSettings(Section):
+    """The processes that run queries."""
+
+    count_max: int = Field(
+        default_factory=lambda: 4 * cores(),
+        ge=1,
+        le=4096,
+        description="Most workers at a time.",
+        json_schema_extra={"default_text": "4 x cores"},
+    )
+    count_min: int = Field(
+        default_factory=_count_min,
+        ge=1,
+        le=4096,
+        description="Workers that are kept ready.",
+        json_schema_extra={"default_text": "cores"},
+    )
+    memory_bytes_max: Bytes = Field(
+        default=2 * GIB,
+        ge=128 * MIB,
+        description="Address space a worker may add to its idle size.",
+    )
+    spill_bytes_max: Bytes = Field(
+        default=8 * GIB, ge=0, description="Disk space for the intermediate results of one worker."
+    )
+    spill_directory: Path | None = Field(
+        default=None,
+        description="Folder for intermediate results.",
+        json_schema_extra={"default_text": "the system's temporary folder"},
+    )
+    queries_max: int = Field(
+        default=10_000, ge=1, description="Queries after which a worker is replaced by a fresh one."
+    )
+    growth_bytes_max: Bytes = Field(
+        default=GIB, ge=16 * MIB, description="Growth in memory after which a worker is replaced."
+    )
+    target_partitions: int = Field(
+        default_factory=cores,
+        ge=1,
+        le=1024,
+        description="Parts in which one query runs side by side.",
+        json_schema_extra={"default_text": "cores"},
+    )
+    start_seconds_max: float = Field(
+        default=30.0, gt=0, le=600, description="How long a worker may take to start."
+    )
+    cancel_grace_seconds_max: float = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        description="How long a cancelled query may take before it is killed.",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.count_min > self.count_max:
+            raise ValueError("count_min must not be above count_max")
+        return self
+
+
+class LogLevel(StrEnum):
+    """How much is written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+class LogFormat(StrEnum):
+    """How it is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogSettings(Section):
+    """What is written to standard error."""
+
+    level: LogLevel = Field(default=LogLevel.INFO, description="Least severity that is written.")
+    format: LogFormat = Field(
+        default=LogFormat.TEXT, description="One line of text, or one JSON object."
+    )
+
+    @field_validator("level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+
+def catalog_name(bucket: str) -> str:
+    """Return how a bucket is called in SQL: ``profile:user`` is ``profile_user``."""
+    return bucket.replace(":", "_")
+
+
+def _location(value: str) -> str:
+    scheme, separator, _ = value.partition("://")
+    if separator and scheme not in _SCHEMES:
+        raise ValueError(f"a location is a folder or a URI of {', '.join(_SCHEMES)}")
+    return value

@@ -1,0 +1,286 @@
+"""Reads the settings once, from one TOML file, the environment and flags; later wins.
+
+The only module that looks at the environment. Every setting ``section.key`` is the variable
+``LAKEFLIGHT_SECTION__KEY``; an empty variable counts as not set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from flight_server.errors import InvalidRequest
+from flight_server.ops.grants import GrantSettings, policy_book
+from flight_server.ops.sections import (
+    AdminSettings,
+    AuthSettings,
+    LimitSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    Section,
+    ServerSettings,
+    StorageSettings,
+    WorkerSettings,
+    catalog_name,
+)
+from policies.book import PolicyBook
+
+__all__ = [
+    "AdminSettings",
+    "AuthSettings",
+    "GrantSettings",
+    "LimitSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "ServerSettings",
+    "Settings",
+    "StorageSettings",
+    "WorkerSettings",
+    "debugging",
+    "load",
+    "variable",
+]
+
+PREFIX = "LAKEFLIGHT_"
+CONFIG_VARIABLE = "LAKEFLIGHT_CONFIG"
+# Names that deployments of the server's forerunners already set; ours win over them.
+OTHER_VARIABLES = {
+    "LAKEHOUSE_PATH": "storage.system",
+    "DELTA_DATA_ROOT": "storage.primary",
+    "POLARWAY_JWT_SECRET": "auth.secret",
+}
+# Kubernetes sets these for a service that is called "lakeflight"; they are not settings.
+_KUBERNETES = re.compile(r"(SERVICE_(HOST|PORT)|PORT)(_.*)?")
+_PATHS = frozenset(
+    {
+        "server.tls_certificate",
+        "server.tls_key",
+        "storage.primary",
+        "storage.system",
+        "workers.spill_directory",
+    }
+)
+_BUCKETS = "storage.buckets"
+_AS_JSON = frozenset({"grants", _BUCKETS})
+
+
+class Settings(Section):
+    """Everything that can be configured, validated and frozen."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    admin: AdminSettings = Field(default_factory=AdminSettings)
+    auth: AuthSettings = Field(default_factory=AuthSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    workers: WorkerSettings = Field(default_factory=WorkerSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
+    grants: tuple[GrantSettings, ...] = Field(default=(), description="Who may do what.")
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _grants_name_buckets(self) -> Self:
+        # A deny on a bucket that does not exist protects nothing, and looks as if it did.
+        known = {"primary", "system", *map(catalog_name, self.storage.buckets)}
+        for grant in self.grants:
+            bucket = grant.as_grant().resource[0]
+            if bucket not in known:
+                raise ValueError(
+                    f"grants: there is no bucket {bucket!r}{_nearest(bucket, sorted(known))}"
+                )
+        return self
+
+    def policy_book(self) -> PolicyBook:
+        """Return the configured grants; the book's version is their digest."""
+        return policy_book(self.grants)
+
+    def origin(self, key: str) -> str:
+        """Where the value of ``section.key`` came from: ``default``, a file, a variable, a flag."""
+        return self._origins.get(key, "default")
+
+    def entries(self) -> Iterator[tuple[str, object, str]]:
+        """Yield (``section.key``, value, origin) of every setting; secrets are ``***``."""
+        for name, section in self:
+            if not isinstance(section, Section):
+                yield name, section, self.origin(name)
+                continue
+            for key, value in section:
+                shown = "***" if isinstance(value, SecretStr) else value
+                yield f"{name}.{key}", shown, self.origin(f"{name}.{key}")
+
+
+def variable(key: str) -> str:
+    """Return the environment variable of ``section.key``."""
+    return PREFIX + key.replace(".", "__").upper()
+
+
+def debugging(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether the environment asks for the log level DEBUG; never fails."""
+    variables = os.environ if environ is None else environ
+    return variables.get(variable("log.level"), "").upper() == LogLevel.DEBUG
+
+
+def load(
+    config_file: Path | None,
+    overrides: Mapping[str, object],
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Return the effective settings.
+
+    ``overrides`` are flags by dotted key (``{"server.port": 0}``); None means not given.
+    ``environ`` defaults to the process's own; its LAKEFLIGHT_CONFIG names the file when
+    ``config_file`` is None. Raises InvalidRequest that names each wrong key and where it was set,
+    and never shows a value.
+    """
+    variables = dict(os.environ if environ is None else environ)
+    if config_file is None and variables.get(CONFIG_VARIABLE):
+        config_file = Path(variables[CONFIG_VARIABLE])
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    for key, value, origin in (
+        *(_from_file(config_file) if config_file is not None else ()),
+        *_from_environment(variables),
+        *_flat(overrides, "flag"),
+    ):
+        # One bucket may come from the file and another from the environment; grants are
+        # replaced as a whole.
+        values[key] = value
+        origins[key] = origin
+    try:
+        settings = Settings.model_validate(_nested(values))
+    except ValidationError as error:
+        raise InvalidRequest(_explain(error, origins), code="invalid_settings") from None
+    settings._origins.update(origins)  # noqa: SLF001 - our own class; pydantic fills no private field from data
+    if any(key.startswith(f"{_BUCKETS}.") for key in origins):
+        settings._origins[_BUCKETS] = "see each"  # noqa: SLF001 - as above
+    return settings
+
+
+def _from_file(path: Path) -> Iterator[tuple[str, object, str]]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _invalid(f"{path}: {error.strerror or 'cannot be read'}") from None
+    except UnicodeDecodeError:
+        raise _invalid(f"{path}: is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        # The parser's text may quote the character that it met, never a whole value.
+        raise _invalid(f"{path}: {error}") from None
+    for key, value, origin in _flat(document, f"file {path.name}"):
+        is_path = key in _PATHS or key.startswith(f"{_BUCKETS}.")
+        if is_path and isinstance(value, str) and value and "://" not in value:
+            yield key, str(path.absolute().parent / value), origin
+        else:
+            yield key, value, origin
+
+
+def _from_environment(variables: Mapping[str, str]) -> Iterator[tuple[str, object, str]]:
+    for name, key in OTHER_VARIABLES.items():
+        if variables.get(name):
+            yield key, variables[name], f"environment {name}"
+    known = _keys()
+    for name in sorted(variables):
+        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not variables[name]:
+            continue
+        rest = name.removeprefix(PREFIX)
+        key = rest.lower().replace("__", ".")
+        if key in _AS_JSON:
+            yield from _flat({key: _json(name, variables[name])}, f"environment {name}")
+        elif key in known or key.startswith(f"{_BUCKETS}."):
+            yield key, variables[name], f"environment {name}"
+        elif not _KUBERNETES.fullmatch(rest):
+            nearest = _nearest(name, [variable(key) for key in known])
+            raise _invalid(f"{name}: no such setting{nearest}")
+
+
+def _json(name: str, text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise _invalid(f"{name}: is not JSON") from None
+
+
+def _flat(values: Mapping[str, object], origin: str) -> Iterator[tuple[str, object, str]]:
+    """Yield dotted keys down to ``section.key``, and below it for the names of buckets."""
+    for name, value in values.items():
+        is_group = isinstance(value, Mapping) and (name == _BUCKETS or name.count(".") == 0)
+        if isinstance(value, Mapping) and is_group and name != "grants":
+            inner = {f"{name}.{key}": item for key, item in value.items()}
+            yield from _flat(inner, origin)
+        elif value is not None:
+            yield name, value, origin
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        # A bucket's name may hold anything but is always the last part.
+        *groups, leaf = key.split(".", 2)
+        node = tree
+        for group in groups:
+            node = node.setdefault(group, {})
+            if not isinstance(node, dict):
+                raise _invalid(f"{group}: is a section, not a value")
+        if leaf in node and isinstance(node[leaf], dict):
+            raise _invalid(f"{leaf}: is a section, not a value")
+        node[leaf] = value
+    return tree
+
+
+def _keys() -> list[str]:
+    keys: list[str] = []
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Section):
+            keys.extend(f"{name}.{key}" for key in kind.model_fields)
+        else:
+            keys.append(name)
+    return keys
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    problems = [
+        _explain_one(detail, origins)
+        for detail in error.errors(include_url=False, include_input=False, include_context=False)
+        if detail["type"] != "default_factory_not_called"  # follows from another problem
+    ]
+    return "; ".join(dict.fromkeys(problems))
+
+
+def _explain_one(detail: ErrorDetails, origins: Mapping[str, str]) -> str:
+    key = ""
+    for part in detail["loc"]:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    base = key.partition("[")[0]
+    origin = f" ({origins[base]})" if base in origins else ""
+    if detail["type"] == "extra_forbidden":
+        nearest = _nearest(re.sub(r"\[\d+\]", "", key), _known_beside(key))
+        return f"{key}: no such setting{nearest}{origin}"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}{origin}" if key else message
+
+
+def _known_beside(key: str) -> list[str]:
+    if not key.startswith("grants["):
+        return [*_keys(), *Settings.model_fields]
+    return [f"grants.{name}" for name in GrantSettings.model_fields]
+
+
+def _nearest(name: str, candidates: list[str]) -> str:
+    found = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def _invalid(message: str) -> InvalidRequest:
+    return InvalidRequest(message, code="invalid_settings")
