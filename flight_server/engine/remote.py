@@ -1,0 +1,234 @@
+"""The engine as the gateway sees it: each query runs in a worker borrowed from the pool."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+
+from flight_server import errors
+from flight_server.clock import Clock
+from flight_server.engine import wire
+from flight_server.engine.base import Description, Query
+from flight_server.engine.pool import WorkerPool
+from flight_server.engine.process import WorkerProcess
+from flight_server.engine.wire import Kind
+
+_log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.05
+_ATTEMPTS = 2
+
+
+class _WorkerDied(Exception):
+    """The worker ended under its query; ``error`` is what the caller is told when nothing more is tried."""
+
+    def __init__(self, error: errors.LakeflightError, *, may_retry: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.may_retry = may_retry
+
+
+class RemoteEngine:
+    """``engine.base.Engine`` over a pool of processes.
+
+    A worker that dies costs the query it ran. A read that had sent nothing yet is tried once more, unless the worker
+    fell by what the query itself did.
+    """
+
+    def __init__(self, pool: WorkerPool, clock: Clock) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
+        """Plan a query in a worker."""
+        request = wire.encode_query(query)
+        for attempt in range(1, _ATTEMPTS + 1):
+            run = _Run(self._pool, self._clock, is_cancelled)
+            try:
+                kind, payload = run.ask(Kind.DESCRIBE, request)
+            except _WorkerDied as died:
+                if attempt < _ATTEMPTS and died.may_retry:
+                    continue
+                raise died.error from None
+            finally:
+                run.close()
+            if kind is not Kind.DESCRIPTION:
+                raise wire.WorkerFault(f"a worker answered {kind.name} to DESCRIBE")
+            return wire.decode_description(payload)
+        raise AssertionError("unreachable")
+
+    def stream(
+        self, query: Query, *, is_cancelled: Callable[[], bool]
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Run a query in a worker; returns once the first batch, or the end, is there."""
+        stream = ResultStream(self._pool, self._clock, query, is_cancelled)
+        return stream.schema, stream
+
+
+class ResultStream:
+    """The batches of one running query. Closing it, or dropping it, ends the work and frees the worker."""
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        clock: Clock,
+        query: Query,
+        is_cancelled: Callable[[], bool],
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._is_cancelled = is_cancelled
+        self._request = wire.encode_query(query)
+        self._run: _Run | None = None
+        self.schema, self._first = self._open()
+
+    def __iter__(self) -> ResultStream:
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        if self._first is not None:
+            kind, payload = self._first
+            self._first = None
+        elif self._run is None:
+            raise StopIteration
+        else:
+            try:
+                kind, payload = self._run.receive()
+            except _WorkerDied as died:
+                self.close()
+                raise died.error from None
+            except BaseException:
+                self.close()
+                raise
+        if kind is Kind.BATCH and self._run is not None:
+            return self._run.read(payload)
+        self.close()
+        if kind is Kind.END:
+            raise StopIteration
+        raise wire.WorkerFault(f"a worker sent {kind.name} within a result")
+
+    def close(self) -> None:
+        """End the query if it still runs, and give the worker back."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _open(self) -> tuple[pa.Schema, tuple[Kind, bytes]]:
+        for attempt in range(1, _ATTEMPTS + 1):
+            self._run = _Run(self._pool, self._clock, self._is_cancelled)
+            try:
+                kind, payload = self._run.ask(Kind.STREAM, self._request)
+                if kind is not Kind.SCHEMA:
+                    raise wire.WorkerFault(f"a worker answered {kind.name} to STREAM")
+                return pa.ipc.read_schema(pa.py_buffer(payload)), self._run.receive()
+            except _WorkerDied as died:
+                self.close()
+                if attempt == _ATTEMPTS or not died.may_retry:
+                    raise died.error from None
+            except BaseException:
+                self.close()
+                raise
+        raise AssertionError("unreachable")
+
+
+class _Run:
+    """One request to one borrowed worker, from the first frame to the last."""
+
+    def __init__(
+        self, pool: WorkerPool, clock: Clock, is_cancelled: Callable[[], bool]
+    ) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._is_cancelled = is_cancelled
+        self._worker: WorkerProcess | None = pool.borrow(is_cancelled=is_cancelled)
+        self._deadline = clock.monotonic() + pool.options.query_seconds_max
+        self._finished = True
+
+    def ask(self, kind: Kind, payload: bytes) -> tuple[Kind, bytes]:
+        """Send the request and return the first frame of the answer."""
+        worker = self._borrowed()
+        self._finished = False
+        try:
+            worker.channel.send(kind, payload)
+        except wire.ChannelClosed:
+            raise self._died(worker) from None
+        return self.receive()
+
+    def receive(self) -> tuple[Kind, bytes]:
+        """Return the next frame; raises what the worker raised, Cancelled, DeadlineExceeded or _WorkerDied."""
+        worker = self._borrowed()
+        try:
+            while not worker.channel.poll(_POLL_SECONDS):
+                if self._is_cancelled():
+                    raise errors.Cancelled("the call was cancelled")
+                if self._clock.monotonic() > self._deadline:
+                    raise self._too_late()
+            kind, payload = worker.channel.receive()
+        except wire.ChannelClosed:
+            raise self._died(worker) from None
+        if kind in (Kind.END, Kind.DESCRIPTION, Kind.ERROR):
+            self._finished = True
+        if kind is Kind.ERROR:
+            raise wire.decode_error(payload)
+        return kind, payload
+
+    def read(self, payload: bytes) -> pa.RecordBatch:
+        """Return the batch that a BATCH frame names."""
+        return self._borrowed().reader.read(payload)
+
+    def close(self) -> None:
+        """Stop the worker if it still works, first by asking, then by force, and give it back."""
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        healthy = self._finished or self._stop(worker)
+        self._pool.give_back(worker, healthy=healthy)
+
+    def _stop(self, worker: WorkerProcess) -> bool:
+        deadline = self._clock.monotonic() + self._pool.options.cancel_grace_seconds_max
+        try:
+            worker.channel.send(Kind.CANCEL)
+            while (left := deadline - self._clock.monotonic()) > 0 and worker.channel.poll(left):
+                kind, payload = worker.channel.receive()
+                if kind is Kind.BATCH:
+                    worker.reader.discard(payload)
+                if kind in (Kind.END, Kind.DESCRIPTION, Kind.ERROR):
+                    return True
+        except wire.ChannelClosed:
+            return False
+        worker.kill()
+        return False
+
+    def _died(self, worker: WorkerProcess) -> _WorkerDied:
+        self._finished = False
+        if self._pool.has_expired(worker):
+            return _WorkerDied(self._too_late(), may_retry=False)
+        if worker.died_of_its_query():
+            return _WorkerDied(
+                errors.LimitExceeded(
+                    "the query is too large or too complex for one worker; ask for less, or in smaller steps;"
+                    " limit=memory_bytes_max"
+                ),
+                may_retry=False,
+            )
+        _log.warning("worker %d ended while it ran a query", worker.pid)
+        return _WorkerDied(
+            errors.Unavailable("the worker that ran the query is gone; try again", retry_after_seconds=1.0),
+            may_retry=True,
+        )
+
+    def _too_late(self) -> errors.DeadlineExceeded:
+        limit = self._pool.options.query_seconds_max
+        return errors.DeadlineExceeded(
+            f"the query ran longer than allowed; query_seconds_max={limit:g}"
+        )
+
+    def _borrowed(self) -> WorkerProcess:
+        if self._worker is None:
+            raise wire.WorkerFault("a closed run was used")
+        return self._worker

@@ -1,0 +1,327 @@
+"""What crosses between gateway and worker: small frames over a socket, batches through shared memory.
+
+A frame is one byte of kind, four bytes of length (little endian) and a payload. Control payloads are JSON; schemas are
+Arrow IPC. A batch does not travel in a frame: the worker writes it, as one Arrow IPC message, into a slot of a memory
+segment that both processes map, and the frame only names slot and length. The gateway reads it where it lies and gives
+the slot back, by one byte through a pipe, when the last reader of its memory is gone. That is one copy for each batch
+where a socket would make three, and it bounds what may be in flight: no free slot, no next batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import select
+import socket
+import struct
+from collections.abc import Mapping
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+import pyarrow as pa
+
+from flight_server import errors
+from flight_server.engine.base import AsOf, Description, Pin, Query
+from policies.names import Principal, Role, TableRef
+
+FRAME_BYTES_MAX = 64 * 1024 * 1024
+# Schema and metadata of a batch beside its body: about 110 bytes a column, so this carries some 15,000 columns.
+SLOT_OVERHEAD_BYTES = 2 * 1024 * 1024
+_HEAD = struct.Struct("<BI")
+_BATCH = struct.Struct("<BI")
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    CONFIGURE = 1
+    DESCRIBE = 2
+    STREAM = 3
+    CANCEL = 4
+    READY = 10
+    DESCRIPTION = 11
+    SCHEMA = 12
+    BATCH = 13
+    END = 14
+    ERROR = 15
+
+
+class ChannelClosed(Exception):
+    """The other process is gone."""
+
+
+class WorkerFault(Exception):
+    """A worker failed in a way that is ours to explain; its text is for the log only."""
+
+
+class Channel:
+    """Frames over one connected stream socket; each side is used by one thread at a time."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray()
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor, for polling."""
+        return self._sock.fileno()
+
+    def send(self, kind: Kind, payload: bytes = b"") -> None:
+        """Send one frame; raises ChannelClosed when the other side is gone."""
+        self.send_all([(kind, payload)])
+
+    def send_all(self, frames: list[tuple[Kind, bytes]]) -> None:
+        """Send several frames by one system call where they are small."""
+        data = b"".join(_HEAD.pack(kind, len(payload)) + payload for kind, payload in frames)
+        try:
+            self._sock.sendall(data)
+        except OSError as error:
+            raise ChannelClosed from error
+
+    def poll(self, timeout_seconds: float) -> bool:
+        """Whether a frame, or the end, can be read within the time."""
+        if self._buffered():
+            return True
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        return bool(poller.poll(timeout_seconds * 1000))
+
+    def receive(self) -> tuple[Kind, bytes]:
+        """Read one frame, waiting as long as it takes; raises ChannelClosed at the end."""
+        while not self._buffered():
+            try:
+                data = self._sock.recv(1 << 18)
+            except OSError as error:
+                raise ChannelClosed from error
+            if not data:
+                raise ChannelClosed
+            self._buffer += data
+        kind, length = _HEAD.unpack_from(self._buffer)
+        payload = bytes(self._buffer[_HEAD.size : _HEAD.size + length])
+        del self._buffer[: _HEAD.size + length]
+        return Kind(kind), payload
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    def _buffered(self) -> bool:
+        if len(self._buffer) < _HEAD.size:
+            return False
+        _, length = _HEAD.unpack_from(self._buffer)
+        if length > FRAME_BYTES_MAX:
+            raise ChannelClosed
+        return len(self._buffer) >= _HEAD.size + length
+
+
+class Segment:
+    """The shared memory of one worker: ``slots`` slots of ``slot_bytes`` each, backed by an unnamed file."""
+
+    def __init__(self, descriptor: int, *, slots: int, slot_bytes: int) -> None:
+        self.slots = slots
+        self.slot_bytes = slot_bytes
+        self._map = mmap.mmap(descriptor, slots * slot_bytes)
+        self._view = memoryview(self._map)
+
+    @staticmethod
+    def create(*, slots: int, slot_bytes: int) -> int:
+        """Make the backing file and return its descriptor, which the caller owns."""
+        descriptor = os.memfd_create("lakeflight-batches", os.MFD_CLOEXEC)
+        os.ftruncate(descriptor, slots * slot_bytes)
+        return descriptor
+
+    def slot(self, index: int) -> pa.Buffer:
+        """Return one slot as a writable buffer."""
+        start = index * self.slot_bytes
+        return pa.py_buffer(self._view[start : start + self.slot_bytes])
+
+
+class SlotWriter:
+    """The worker's side: finds a free slot, writes a batch into it."""
+
+    def __init__(self, segment: Segment, returns: int) -> None:
+        self._slots = [segment.slot(index) for index in range(segment.slots)]
+        self._free = list(range(segment.slots))
+        self._returns = returns
+
+    def take(self, channel: Channel) -> int | None:
+        """Return a free slot, waiting for one; None when a frame came in meanwhile, which can only be a cancel."""
+        while not self._free:
+            poller = select.poll()
+            poller.register(self._returns, select.POLLIN)
+            poller.register(channel.fileno(), select.POLLIN)
+            ready = {descriptor for descriptor, _ in poller.poll()}
+            if self._returns in ready:
+                self._free += os.read(self._returns, 4096)
+            elif channel.fileno() in ready:
+                return None
+        return self._free.pop()
+
+    def write(self, slot: int, batch: pa.RecordBatch) -> bytes:
+        """Write a batch into a slot; returns the payload of its frame.
+
+        The slot holds a whole IPC stream, schema included: measured, that costs less than any way to leave the schema
+        out. Raises LimitExceeded when it does not fit, which takes a row of megabytes or tens of thousands of columns.
+        """
+        sink = pa.FixedSizeBufferWriter(self._slots[slot])
+        writer = pa.ipc.new_stream(sink, batch.schema)
+        try:
+            writer.write_batch(batch)
+        except (pa.ArrowException, OSError) as error:
+            self._free.append(slot)
+            raise errors.LimitExceeded(
+                "one row of the result is larger than a message may be; limit=batch_bytes_max"
+            ) from error
+        return _BATCH.pack(slot, sink.tell())
+
+
+class SlotReader:
+    """The gateway's side: a batch is read where it lies, and its slot goes back when nobody holds its memory."""
+
+    def __init__(self, segment: Segment, returns: int) -> None:
+        self._addresses = [segment.slot(index).address for index in range(segment.slots)]
+        self._segment = segment
+        self._returns = returns
+
+    def __del__(self) -> None:
+        # The last lease of a slot holds this object, so the descriptor cannot be closed, and its number reused, early.
+        os.close(self._returns)
+
+    def read(self, payload: bytes) -> pa.RecordBatch:
+        """Read the batch that a BATCH frame names, without a copy."""
+        slot, length = _BATCH.unpack(payload)
+        lease = _Lease(self, slot)
+        buffer = pa.foreign_buffer(self._addresses[slot], length, base=lease)
+        return pa.ipc.open_stream(buffer).read_next_batch()
+
+    def discard(self, payload: bytes) -> None:
+        """Free the slot of a batch that nobody will read."""
+        self.give_back(_BATCH.unpack(payload)[0])
+
+    def give_back(self, slot: int) -> None:
+        """Tell the worker that a slot is free."""
+        # A worker that is gone needs no slot.
+        with contextlib.suppress(OSError):
+            os.write(self._returns, bytes([slot]))
+
+
+class _Lease:
+    """Keeps a slot taken for as long as any Arrow buffer points into it."""
+
+    __slots__ = ("_reader", "_slot")
+
+    def __init__(self, reader: SlotReader, slot: int) -> None:
+        self._reader = reader
+        self._slot = slot
+
+    def __del__(self) -> None:
+        self._reader.give_back(self._slot)
+
+
+def encode_query(query: Query) -> bytes:
+    """Write a query as the payload of a DESCRIBE or STREAM frame."""
+    principal = query.principal
+    return json.dumps(
+        {
+            "sql": query.sql,
+            "bucket": query.bucket,
+            "schema": query.schema,
+            "pins": [pin_to_json(pin) for pin in query.pins],
+            "principal": {
+                "user_id": principal.user_id,
+                "username": principal.username,
+                "role": principal.role,
+                "custom_roles": sorted(principal.custom_roles),
+            },
+        }
+    ).encode()
+
+
+def decode_query(payload: bytes) -> Query:
+    """Read what ``encode_query`` wrote."""
+    data = json.loads(payload)
+    who = data["principal"]
+    return Query(
+        sql=data["sql"],
+        bucket=data["bucket"],
+        schema=data["schema"],
+        pins=tuple(pin_from_json(pin) for pin in data["pins"]),
+        principal=Principal(
+            user_id=who["user_id"],
+            username=who["username"],
+            role=Role(who["role"]),
+            custom_roles=frozenset(who["custom_roles"]),
+        ),
+    )
+
+
+def encode_description(description: Description) -> bytes:
+    """Write a description: four bytes of length, the pins as JSON, the schema as IPC."""
+    pins = json.dumps([pin_to_json(pin) for pin in description.pins]).encode()
+    return struct.pack("<I", len(pins)) + pins + description.schema.serialize().to_pybytes()
+
+
+def decode_description(payload: bytes) -> Description:
+    """Read what ``encode_description`` wrote."""
+    (length,) = struct.unpack_from("<I", payload)
+    pins = json.loads(payload[4 : 4 + length])
+    schema = pa.ipc.read_schema(pa.py_buffer(payload[4 + length :]))
+    return Description(schema=schema, pins=tuple(pin_from_json(pin) for pin in pins))
+
+
+def pin_to_json(pin: Pin) -> list[Any]:
+    """Write a pin as a JSON list."""
+    as_of: list[Any] | None = None
+    if pin.as_of is not None:
+        time = pin.as_of.time
+        as_of = [pin.as_of.version, None if time is None else time.isoformat()]
+    return [pin.ref.bucket, pin.ref.schema, pin.ref.table, pin.version, pin.stamp, as_of]
+
+
+def pin_from_json(data: list[Any]) -> Pin:
+    """Read what ``pin_to_json`` wrote."""
+    bucket, schema, table, version, stamp, as_of = data
+    moment = None
+    if as_of is not None:
+        time = None if as_of[1] is None else datetime.fromisoformat(as_of[1])
+        moment = AsOf(version=as_of[0], time=time)
+    return Pin(ref=TableRef(bucket, schema, table), version=version, stamp=stamp, as_of=moment)
+
+
+_ERRORS: Mapping[str, type[errors.LakeflightError]] = {
+    cls.__name__: cls
+    for cls in vars(errors).values()
+    if isinstance(cls, type)
+    and issubclass(cls, errors.LakeflightError)
+    and cls not in (errors.LakeflightError, errors.Internal)
+}
+
+
+def encode_error(error: errors.LakeflightError) -> bytes:
+    """Write one of our errors as the payload of an ERROR frame."""
+    return json.dumps(
+        {
+            "class": type(error).__name__,
+            "message": error.message,
+            "code": error.code,
+            "retry_after_seconds": error.retry_after_seconds,
+        }
+    ).encode()
+
+
+def encode_fault(text: str) -> bytes:
+    """Write a fault that is not one of our errors; the text is for the log of the gateway alone."""
+    return json.dumps({"class": None, "message": text}).encode()
+
+
+def decode_error(payload: bytes) -> Exception:
+    """Read what ``encode_error`` or ``encode_fault`` wrote; a fault comes back as ``WorkerFault``."""
+    data = json.loads(payload)
+    cls = _ERRORS.get(data["class"])
+    if cls is None:
+        return WorkerFault(data["message"])
+    return cls(
+        data["message"], code=data["code"], retry_after_seconds=data["retry_after_seconds"]
+    )

@@ -1,0 +1,145 @@
+"""From the headers of a call to its caller: the one place where identity is established, before any handler runs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.flight as fl
+
+from flight_server import errors
+from flight_server.rpc import status
+from flight_server.service.signin import SignedIn, SignIn
+
+MIDDLEWARE = "caller"
+_CREDENTIALS_BYTES_MAX = 12 * 1024
+_NAME_BYTES_MAX = 256
+# Drivers over these libraries read the error details as a google.rpc.Status.
+_RPC_STATUS_CLIENTS = ("grpc-go", "grpc-java")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, proven, and what their headers ask for."""
+
+    signed_in: SignedIn
+    request_id: str
+    bucket: str | None
+    reads_rpc_status: bool
+
+
+class CallerMiddleware(fl.ServerMiddleware):
+    """Keeps the caller for the handler, and sends a fresh token back where there is one."""
+
+    def __init__(self, caller: Caller, token: str | None) -> None:
+        super().__init__()
+        self.caller = caller
+        self._token = token
+
+    def sending_headers(self) -> dict[str, str]:
+        """Return the header that both ADBC and JDBC wait for in the answer to a handshake."""
+        return {} if self._token is None else {"authorization": f"Bearer {self._token}"}
+
+
+class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
+    """Identifies the caller at the start of each call; a call without a valid identity does not start."""
+
+    def __init__(
+        self,
+        signin: SignIn,
+        *,
+        random_bytes: Callable[[int], bytes],
+        is_draining: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._signin = signin
+        self._random_bytes = random_bytes
+        self._is_draining = is_draining
+
+    def start_call(
+        self, info: fl.CallInfo, headers: Mapping[str, Sequence[str | bytes]]
+    ) -> CallerMiddleware:
+        """Return the middleware of this call, or raise the status that refuses it."""
+        request_id = self._random_bytes(8).hex()
+        reads_rpc_status = any(
+            name in (_header(headers, "user-agent") or "") for name in _RPC_STATUS_CLIENTS
+        )
+        try:
+            if self._is_draining():
+                raise errors.Unavailable("the server is stopping", retry_after_seconds=5.0)
+            signed_in, fresh = self._identify(_header(headers, "authorization"))
+            caller = Caller(
+                signed_in=signed_in,
+                request_id=request_id,
+                bucket=_name(headers, "x-lakehouse-bucket"),
+                reads_rpc_status=reads_rpc_status,
+            )
+        except BaseException as error:  # noqa: BLE001  the border lets nothing through
+            raise status.translate(
+                error, incident=request_id, reads_rpc_status=reads_rpc_status
+            ) from None
+        answers = fresh or info.method is fl.FlightMethod.HANDSHAKE
+        return CallerMiddleware(caller, signed_in.token if answers else None)
+
+    def _identify(self, authorization: str | None) -> tuple[SignedIn, bool]:
+        """Return the caller, and whether a new token was made for them."""
+        if authorization is None:
+            raise errors.Unauthenticated("sign in: this call carries no credentials")
+        if len(authorization) > _CREDENTIALS_BYTES_MAX:
+            raise errors.Unauthenticated("the credentials are too long")
+        scheme, _, value = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            return self._signin.by_token(value.strip()), False
+        if scheme.lower() == "basic":
+            username, password = basic_credentials(value.strip())
+            return self._signin.by_password(username, password), True
+        raise errors.Unauthenticated("sign in with Basic or Bearer credentials")
+
+
+class OpenHandshake(fl.ServerAuthHandler):
+    """Lets Handshake exist at all: pyarrow refuses it without a handler. The middleware does the work."""
+
+    def authenticate(self, outgoing: Any, incoming: Any) -> None:  # noqa: ANN401  pyarrow's stubs name no types
+        """Read nothing and say nothing: credentials and token travel in headers."""
+
+    def is_valid(self, token: bytes) -> bytes:  # noqa: ARG002
+        """Accept what old-style clients send here; it identifies nobody."""
+        return b""
+
+
+def basic_credentials(encoded: str) -> tuple[str, str]:
+    """Decode Basic credentials, whose padding the ADBC driver leaves out. Raises Unauthenticated."""
+    try:
+        text = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise errors.Unauthenticated("the Basic credentials cannot be read") from None
+    username, separator, password = text.partition(":")
+    if not separator:
+        raise errors.Unauthenticated("the Basic credentials cannot be read")
+    return username, password
+
+
+def caller_of(context: fl.ServerCallContext) -> Caller:
+    """Return the caller of a running call. Raises Unauthenticated: without identity nothing runs."""
+    middleware = context.get_middleware(MIDDLEWARE)
+    if not isinstance(middleware, CallerMiddleware):
+        raise errors.Unauthenticated("sign in: this call carries no credentials")
+    return middleware.caller
+
+
+def _header(headers: Mapping[str, Sequence[str | bytes]], name: str) -> str | None:
+    values = headers.get(name)
+    if not values:
+        return None
+    value = values[0]
+    return value.decode("ascii", "replace") if isinstance(value, bytes) else value
+
+
+def _name(headers: Mapping[str, Sequence[str | bytes]], header: str) -> str | None:
+    value = _header(headers, header)
+    if value is not None and len(value) > _NAME_BYTES_MAX:
+        raise errors.InvalidRequest(f"the header {header} is too long; bytes_max={_NAME_BYTES_MAX}")
+    return value or None

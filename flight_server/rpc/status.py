@@ -1,0 +1,178 @@
+"""Our errors to Flight statuses: the only translator, and the border that nothing else crosses.
+
+pyarrow gives a handler three ways to end a call with a status of its choice, none of which does everything:
+
+* ``Flight*Error`` carries clean text and ``extra_info``, but exists for six statuses only, and not in GetSchema;
+* ``ValueError``, ``KeyError`` and ``NotImplementedError`` reach three more, but take the Python traceback along;
+* anything else is UNKNOWN with the traceback.
+
+The traceback is kept at home by exceptions whose ``__cause__`` cannot be read: Arrow's formatter then falls back to the
+name of the class, which is why the classes below are named like a code. The JSON body of the error travels twice: as
+the trailer ``x-lakehouse-error``, which every client can read, and as ``grpc-status-details-bin``, which Arrow's C++
+clients hand out as ``extra_info``. Clients over grpc-go and grpc-java read that second trailer as a
+``google.rpc.Status`` (https://google.aip.dev/193) and show its message alone, so they get one.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, Protocol
+
+import pyarrow.flight as fl
+
+from flight_server import errors
+
+_log = logging.getLogger(__name__)
+
+# gRPC core refuses metadata above 8 KiB, and the text of an error travels up to three times.
+MESSAGE_BYTES_MAX = 1500
+ERROR_TRAILER = "x-lakehouse-error"
+_DETAILS_TRAILER = "grpc-status-details-bin"
+
+
+class _Silent:
+    """Mixed into built-in exceptions so that Arrow cannot print where they came from."""
+
+    @property
+    def __cause__(self) -> None:
+        raise AttributeError
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # type: ignore[attr-defined]  # KeyError would show the repr
+
+
+class InvalidArgument(_Silent, ValueError):
+    """INVALID_ARGUMENT."""
+
+
+class NotFound(_Silent, KeyError):
+    """NOT_FOUND."""
+
+
+class Unimplemented(_Silent, NotImplementedError):
+    """UNIMPLEMENTED."""
+
+
+# gRPC's numbers of the statuses: https://grpc.github.io/grpc/core/md_doc_statuscodes.html
+_CANCELLED, _INVALID, _DEADLINE, _NOT_FOUND, _DENIED = 1, 3, 4, 5, 7
+_UNIMPLEMENTED, _INTERNAL, _UNAVAILABLE, _UNAUTHENTICATED = 12, 13, 14, 16
+
+_STATUS: dict[type[errors.LakeflightError], tuple[int, Callable[..., Exception]]] = {
+    errors.InvalidRequest: (_INVALID, InvalidArgument),
+    errors.NotFound: (_NOT_FOUND, NotFound),
+    errors.AlreadyExists: (_INVALID, InvalidArgument),
+    errors.Conflict: (_UNAVAILABLE, fl.FlightUnavailableError),
+    errors.Unauthenticated: (_UNAUTHENTICATED, fl.FlightUnauthenticatedError),
+    errors.PermissionDenied: (_DENIED, fl.FlightUnauthorizedError),
+    errors.LimitExceeded: (_UNAVAILABLE, fl.FlightUnavailableError),
+    errors.Unavailable: (_UNAVAILABLE, fl.FlightUnavailableError),
+    errors.DeadlineExceeded: (_DEADLINE, fl.FlightTimedOutError),
+    errors.Cancelled: (_CANCELLED, fl.FlightCancelledError),
+    errors.Unsupported: (_UNIMPLEMENTED, Unimplemented),
+    errors.Internal: (_INTERNAL, fl.FlightInternalError),
+}
+
+
+class Trailers(Protocol):
+    """The part of a Flight call context that the border needs."""
+
+    def add_trailer(self, key: str, value: str | bytes) -> None:
+        """Add a trailing header to the answer."""
+        ...
+
+
+def body(error: errors.LakeflightError) -> dict[str, Any]:
+    """Return the JSON body of an error as the contract words it."""
+    result: dict[str, Any] = {
+        "code": error.code,
+        "message": _cut(error.message),
+        "retryable": error.retryable,
+    }
+    if isinstance(error, errors.Internal):
+        result["incident"] = error.incident
+    if error.retry_after_seconds is not None:
+        result["retry_after_seconds"] = error.retry_after_seconds
+    return result
+
+
+def translate(
+    error: BaseException,
+    *,
+    incident: str,
+    context: Trailers | None = None,
+    reads_rpc_status: bool = False,
+    flight_errors: bool = True,
+) -> Exception:
+    """Return the exception that pyarrow turns into the right status.
+
+    What is not one of ours is logged under ``incident`` and becomes INTERNAL with nothing in it but that id. With
+    ``context`` the trailers are added; ``reads_rpc_status`` says that the client takes the details for a
+    ``google.rpc.Status``. ``flight_errors`` is false where pyarrow cannot translate Flight errors (GetSchema, start of
+    a call without context).
+    """
+    if not isinstance(error, errors.LakeflightError):
+        _log.error("incident %s", incident, exc_info=error)
+        error = errors.Internal(f"internal error; incident={incident}", incident=incident)
+    number, make = next(_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS)
+    message = _cut(error.message)
+    text = json.dumps(body(error))
+    details = _rpc_status(number, message) if reads_rpc_status else text.encode()
+    if context is not None:
+        context.add_trailer(ERROR_TRAILER, _ascii(text))
+    if make in (InvalidArgument, NotFound, Unimplemented):
+        if context is not None:
+            context.add_trailer(_DETAILS_TRAILER, details)
+        return make(message)
+    if not flight_errors:
+        return InvalidArgument(message)
+    return make(message, details)
+
+
+def raise_translated(error: BaseException, **options: Any) -> NoReturn:  # noqa: ANN401  passed through to translate
+    """Raise ``translate(...)``, cut off from where it came from."""
+    raise translate(error, **options) from None
+
+
+def guarded(
+    batches: Iterator[Any], translated: Callable[[BaseException], Exception]
+) -> Iterator[Any]:
+    """Pass a stream on, with every error in it translated: a stream crosses the border batch by batch."""
+    try:
+        yield from batches
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  the border lets nothing through
+        raise translated(error) from None
+    finally:
+        close = getattr(batches, "close", None)
+        if close is not None:
+            close()
+
+
+def _cut(message: str) -> str:
+    data = message.encode("utf-8", "replace")
+    if len(data) <= MESSAGE_BYTES_MAX:
+        return data.decode()
+    return data[: MESSAGE_BYTES_MAX - 3].decode("utf-8", "ignore") + "..."
+
+
+def _ascii(text: str) -> str:
+    # Text metadata of gRPC is printable ASCII; json.dumps escapes the rest already.
+    return text.encode("ascii", "replace").decode("ascii")
+
+
+def _rpc_status(code: int, message: str) -> bytes:
+    """Encode google.rpc.Status: field 1 the code, field 2 the message."""
+    text = message.encode()
+    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

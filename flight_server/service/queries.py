@@ -1,0 +1,177 @@
+"""Queries: describe one, hand out what continues it, and run it."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from flight_server import errors
+from flight_server.clock import Clock
+from flight_server.engine.base import Description, Engine, Query, Tables
+from flight_server.engine.wire import pin_from_json, pin_to_json
+from flight_server.protocol.tickets import Sealer
+from flight_server.service.request import Request
+
+_TICKET = "query"
+_HANDLE = "statement"
+_HANDLE_LIFE = timedelta(days=1)
+_DESCRIPTIONS_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLimits:
+    """What a query may be, and how long what it hands out is good for."""
+
+    sql_bytes_max: int
+    ticket_seconds_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A described query and the ticket that runs it, good until ``expires_at``."""
+
+    schema: pa.Schema
+    ticket: bytes
+    expires_at: datetime
+
+
+class Queries:
+    """The use cases of a query.
+
+    Nothing is kept between calls but descriptions, which any call could make again: tickets and statement handles carry
+    the work, sealed. They never carry the permission, which is asked again whenever they are used.
+    """
+
+    def __init__(
+        self, engine: Engine, tables: Tables, sealer: Sealer, *, limits: QueryLimits, clock: Clock
+    ) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._sealer = sealer
+        self._limits = limits
+        self._clock = clock
+        self._descriptions = _Descriptions()
+
+    def plan(self, request: Request, sql: str) -> Planned:
+        """Describe a statement and make its ticket."""
+        query = self._query(request, sql)
+        description = self._describe(request, query)
+        expires_at = self._clock.now() + timedelta(seconds=self._limits.ticket_seconds_max)
+        payload = {
+            "sql": query.sql,
+            "bucket": query.bucket,
+            "schema": query.schema,
+            "user_id": request.principal.user_id,
+            "pins": [pin_to_json(pin) for pin in description.pins],
+        }
+        ticket = self._sealer.seal(_TICKET, payload, expires_at=expires_at)
+        return Planned(description.schema, ticket, expires_at)
+
+    def schema(self, request: Request, sql: str) -> pa.Schema:
+        """Return the schema that a statement's result will have."""
+        return self._describe(request, self._query(request, sql)).schema
+
+    def prepare(self, request: Request, sql: str) -> tuple[bytes, pa.Schema]:
+        """Check a statement and return a handle to it, and the schema of its result."""
+        query = self._query(request, sql)
+        schema = self._describe(request, query).schema
+        payload = {
+            "sql": query.sql,
+            "bucket": query.bucket,
+            "schema": query.schema,
+            "user_id": request.principal.user_id,
+        }
+        expires_at = self._clock.now() + _HANDLE_LIFE
+        return self._sealer.seal(_HANDLE, payload, expires_at=expires_at), schema
+
+    def prepared(self, request: Request, handle: bytes) -> tuple[Request, str]:
+        """Open a handle: the statement, and the request with the names as they stood when it was prepared."""
+        payload = self._open(request, _HANDLE, handle)
+        return _within(request, payload), payload["sql"]
+
+    def stream(
+        self, request: Request, ticket: bytes
+    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+        """Run what a ticket describes, on the very states that it was planned on."""
+        payload = self._open(request, _TICKET, ticket)
+        query = Query(
+            sql=payload["sql"],
+            principal=request.principal,
+            bucket=payload["bucket"],
+            schema=payload["schema"],
+            pins=tuple(pin_from_json(pin) for pin in payload["pins"]),
+        )
+        return self._engine.stream(query, is_cancelled=request.is_cancelled)
+
+    def _query(self, request: Request, sql: str) -> Query:
+        size = len(sql.encode("utf-8", "surrogatepass"))
+        if size > self._limits.sql_bytes_max:
+            raise errors.LimitExceeded(
+                f"the statement has {size} bytes; sql_bytes_max={self._limits.sql_bytes_max}"
+            )
+        return Query(
+            sql=sql, principal=request.principal, bucket=request.bucket, schema=request.schema
+        )
+
+    def _describe(self, request: Request, query: Query) -> Description:
+        known = self._descriptions.get(query)
+        if known is not None and self._is_current(query, known):
+            return known
+        description = self._engine.describe(query, is_cancelled=request.is_cancelled)
+        self._descriptions.put(query, description)
+        return description
+
+    def _is_current(self, query: Query, description: Description) -> bool:
+        """Whether every table would be opened at the very same state by this caller now."""
+        for pin in description.pins:
+            try:
+                table = self._tables.open(pin.ref, query.principal, as_of=pin.as_of, pin=None)
+            except errors.LakeflightError:
+                return False  # planning again says what is wrong
+            if table.pin != pin:
+                return False
+        return True
+
+    def _open(self, request: Request, kind: str, sealed: bytes) -> dict[str, Any]:
+        payload = self._sealer.open(kind, sealed, now=self._clock.now())
+        if payload["user_id"] != request.principal.user_id:
+            raise errors.PermissionDenied("this ticket was issued to somebody else")
+        return payload
+
+
+class _Descriptions:
+    """Descriptions used last, by the whole query: statement, principal with roles, and default names."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Query, Description] = OrderedDict()
+
+    def get(self, query: Query) -> Description | None:
+        with self._lock:
+            found = self._kept.get(query)
+            if found is not None:
+                self._kept.move_to_end(query)
+            return found
+
+    def put(self, query: Query, description: Description) -> None:
+        with self._lock:
+            self._kept[query] = description
+            while len(self._kept) > _DESCRIPTIONS_MAX:
+                self._kept.popitem(last=False)
+
+
+def _within(request: Request, payload: dict[str, Any]) -> Request:
+    return Request(
+        principal=request.principal,
+        session_id=request.session_id,
+        request_id=request.request_id,
+        bucket=payload["bucket"],
+        schema=payload["schema"],
+        is_cancelled=request.is_cancelled,
+    )

@@ -1,0 +1,155 @@
+"""Builds a query worker and runs it: one query at a time, read-only, expendable.
+
+Started by ``engine.process`` as ``python -m flight_server.worker CHANNEL RETURNS MEMORY``, three inherited descriptors.
+The first frame configures it. It sees tables, policies and files, never users' secrets, and it ends when its gateway
+does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from flight_server import errors
+from flight_server.engine import wire
+from flight_server.engine.base import BatchLimits
+from flight_server.engine.local import EngineOptions, LocalEngine
+from flight_server.engine.wire import Kind
+
+# Deep expressions are planned by recursion; the main thread's 8 MiB end at about 8,000 terms.
+_STACK_BYTES = 64 * 1024 * 1024
+_POOL_SHARE = 0.6
+_PR_SET_PDEATHSIG = 1
+
+
+class QueryWorker:
+    """Answers the frames of one channel until it closes."""
+
+    def __init__(self, channel: wire.Channel, writer: wire.SlotWriter, engine: LocalEngine) -> None:
+        self._channel = channel
+        self._writer = writer
+        self._engine = engine
+
+    def run(self) -> None:
+        """Serve until the gateway is gone."""
+        self._channel.send(Kind.READY)
+        while True:
+            kind, payload = self._channel.receive()
+            if kind is Kind.CANCEL:
+                continue  # it crossed the end of the query that it was meant for
+            try:
+                if kind is Kind.DESCRIBE:
+                    self._describe(payload)
+                elif kind is Kind.STREAM:
+                    self._stream(payload)
+            except wire.ChannelClosed:
+                raise
+            except errors.LakeflightError as error:
+                self._channel.send(Kind.ERROR, wire.encode_error(error))
+            except BaseException:  # noqa: BLE001  a panic of the engine is no ordinary exception, and must not end us
+                self._channel.send(Kind.ERROR, wire.encode_fault(traceback.format_exc()))
+
+    def _describe(self, payload: bytes) -> None:
+        description = self._engine.describe(
+            wire.decode_query(payload), is_cancelled=self._is_cancelled
+        )
+        self._channel.send(Kind.DESCRIPTION, wire.encode_description(description))
+
+    def _stream(self, payload: bytes) -> None:
+        query = wire.decode_query(payload)
+        schema, batches = self._engine.stream(query, is_cancelled=self._is_cancelled)
+        # Held back until there is more to send: one system call less for each small query.
+        pending = [(Kind.SCHEMA, schema.serialize().to_pybytes())]
+        with contextlib.closing(batches):  # type: ignore[type-var]  # an Iterator here is a generator
+            for batch in batches:
+                slot = self._writer.take(self._channel)
+                if slot is None:
+                    break
+                pending.append((Kind.BATCH, self._writer.write(slot, batch)))
+                self._channel.send_all(pending)
+                pending = []
+                if self._is_cancelled():
+                    break
+        self._channel.send_all([*pending, (Kind.END, b"")])
+
+    def _is_cancelled(self) -> bool:
+        if not self._channel.poll(0):
+            return False
+        kind, _ = self._channel.receive()
+        return kind is Kind.CANCEL
+
+
+def build_engine(configuration: dict[str, Any]) -> LocalEngine:
+    """Build the engine of a worker from its configuration."""
+    from flight_server.service.governed import governed_tables  # noqa: PLC0415  keeps start-up order visible
+
+    return LocalEngine(
+        governed_tables(configuration["tables"]),
+        BatchLimits(**configuration["batches"]),
+        EngineOptions(
+            target_partitions=configuration["target_partitions"],
+            memory_pool_bytes_max=int(configuration["memory_bytes_max"] * _POOL_SHARE),
+            spill_bytes_max=configuration["spill_bytes_max"],
+            spill_directory=Path(configuration["spill_directory"]),
+        ),
+    )
+
+
+def limit_memory(bytes_max: int) -> None:
+    """Bound what this process may map beyond what it maps now, so that one allocation cannot take the machine."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + bytes_max
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def end_with(parent: int) -> None:
+    """Ask the kernel to kill this process when the one that started it ends; at once if it already did."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+    # When memory runs out, the kernel should take a worker and not the gateway.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
+
+
+def _serve(channel: wire.Channel, returns: int, memory: int) -> None:
+    kind, payload = channel.receive()
+    if kind is not Kind.CONFIGURE:
+        return
+    configuration = json.loads(payload)
+    segment = wire.Segment(
+        memory, slots=configuration["slots"], slot_bytes=configuration["slot_bytes"]
+    )
+    engine = build_engine(configuration)
+    engine.warm_up()
+    limit_memory(configuration["memory_bytes_max"])
+    with contextlib.suppress(wire.ChannelClosed):
+        QueryWorker(channel, wire.SlotWriter(segment, returns), engine).run()
+
+
+def main() -> None:
+    """Run a worker on the descriptors named on the command line."""
+    parent, channel_fd, returns, memory = map(int, sys.argv[1:])
+    end_with(parent)
+    channel = wire.Channel(socket.socket(fileno=channel_fd))
+    threading.stack_size(_STACK_BYTES)
+    thread = threading.Thread(target=_serve, args=(channel, returns, memory), name="query")
+    thread.start()
+    thread.join()
+    # The libraries' own threads have nothing to finish, and tearing them down can abort.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
