@@ -1,0 +1,316 @@
+"""The server's own tables: small Delta tables with a key, read through a copy in memory.
+
+A write is acknowledged only when data, log entry and both folders are synced, in that order, so
+that a power cut leaves either the old table or the new one. The log entry is written by a link that
+fails when the version is taken: of several writers, in this process or in another, exactly one wins
+and the others read again and retry.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import logging
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable, Schema
+from deltalake.exceptions import DeltaError
+
+from flight_server.clock import Clock
+from flight_server.errors import Conflict, Unavailable, Unsupported
+from flight_server.storage.durable import make_folder, remove_files, sync_folder, write_once
+
+Row = Mapping[str, Any]
+Rows = Mapping[str, Row]
+
+WRITE_ATTEMPTS_MAX = 16
+# A table of more files than this is rewritten as one file by the next write.
+FILES_MAX = 64
+# Versions after which the log is summed up, so that opening reads at most that many entries.
+CHECKPOINT_VERSIONS = 100
+_READER_VERSION_MAX = 1
+_WRITER_VERSION_MAX = 2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One of the server's own tables: its folder below the system folder, its columns, its key."""
+
+    name: str
+    key: str
+    schema: pa.Schema
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+USERS = TableSpec(
+    name="auth/users",
+    key="user_id",
+    schema=pa.schema(
+        [
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("username", pa.string(), nullable=False),
+            pa.field("email", pa.string()),
+            pa.field("password_hash", pa.string(), nullable=False),
+            pa.field("role", pa.string(), nullable=False),
+            pa.field("custom_roles", pa.list_(pa.string())),
+            pa.field("subscription_tier", pa.string(), nullable=False),
+            pa.field("is_active", pa.bool_(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("updated_at", _TIME, nullable=False),
+        ]
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All rows of one version, by key; version -1 is a table that does not exist yet."""
+
+    version: int
+    rows: Rows
+    files: tuple[str, ...]
+    entry: str
+    next_entry: str
+    writable: bool = True
+
+
+class SystemTable:
+    """One of the server's own tables; safe to use from many threads and beside other processes."""
+
+    def __init__(
+        self, root: Path, spec: TableSpec, *, clock: Clock, random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self._spec = spec
+        self._root = root
+        self._folder = root / spec.name
+        self._log_folder = self._folder / "_delta_log"
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._loading = threading.Lock()
+        self._writing = threading.Lock()
+        self._current = self._snapshot(-1, {}, ())
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest state; asks the disk only whether a newer version exists.
+
+        Raises Unavailable when the table is there and cannot be read.
+        """
+        current = self._current
+        # The entry of our own version goes away when the table is removed or its log cleaned.
+        if not os.access(current.next_entry, os.F_OK) and (
+            current.version < 0 or os.access(current.entry, os.F_OK)
+        ):
+            return current
+        with self._loading:
+            if self._current is current:
+                self._current = self._load()
+            return self._current
+
+    def change(self, edit: Callable[[Rows], Sequence[Row]]) -> Snapshot:
+        """Put the rows that ``edit`` makes of the newest ones; return the state after it, synced.
+
+        A row replaces the one with its key or is added. ``edit`` runs again when another writer was
+        faster, and raises to give up; no rows means no commit. Raises Conflict after
+        WRITE_ATTEMPTS_MAX lost races, Unavailable when the disk refuses, Unsupported when another
+        tool turned the table into one that we cannot write.
+        """
+        with self._writing, self._turn():
+            for _ in range(WRITE_ATTEMPTS_MAX):
+                before = self.snapshot()
+                rows = edit(before.rows)
+                if not rows:
+                    return before
+                if not before.writable:
+                    raise Unsupported(
+                        f"the server's own table was changed by another tool table={self._title}"
+                    )
+                try:
+                    after = self._commit(before, rows)
+                except OSError as error:
+                    raise self._unavailable("written", error) from None
+                if after is not None:
+                    self._current = after
+                    self._checkpoint(after.version)
+                    return after
+        raise Conflict(f"too many writers at once table={self._title}")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for writers in other processes, which would otherwise lose race after race.
+
+        A courtesy: what keeps two writers apart is that a log entry can be written only once.
+        """
+        try:
+            make_folder(self._root, mode=0o700)
+            make_folder(self._log_folder)
+            descriptor = os.open(self._log_folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise self._unavailable("written", error) from None
+        try:
+            with suppress(OSError):  # some network file systems have no such locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    @property
+    def _title(self) -> str:
+        return self._spec.name.replace("/", ".")
+
+    def _unavailable(self, verb: str, error: Exception) -> Unavailable:
+        _log.error("the table %s cannot be %s: %s", self._title, verb, error)
+        return Unavailable(f"the server's own table cannot be {verb} table={self._title}")
+
+    def _entry(self, version: int) -> Path:
+        return self._log_folder / f"{version:020d}.json"
+
+    def _snapshot(
+        self, version: int, rows: Rows, files: tuple[str, ...], *, writable: bool = True
+    ) -> Snapshot:
+        return Snapshot(
+            version=version,
+            rows=MappingProxyType(dict(rows)),
+            files=files,
+            entry=str(self._entry(version)),
+            next_entry=str(self._entry(version + 1)),
+            writable=writable,
+        )
+
+    def _load(self) -> Snapshot:
+        try:
+            if not self._log_folder.is_dir() or not any(self._log_folder.glob("*[0-9].json")):
+                return self._snapshot(-1, {}, ())
+            table = DeltaTable(str(self._folder))
+            version = table.version()
+            entry = self._entry(version)
+            if entry.exists() and entry.stat().st_size == 0:
+                # Left by a power cut in another writer; the library would read it as "no change".
+                raise OSError("the newest log entry is empty")  # noqa: TRY301 - one way out for all that is unreadable
+            actions = pa.table(table.get_add_actions(flatten=True))
+            files = tuple(str(path) for path in actions["path"].to_pylist())
+            protocol = table.protocol()
+            rows = self._by_key(table.to_pyarrow_table())
+        except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
+            raise self._unavailable("read", error) from None
+        writable = (
+            protocol.min_reader_version <= _READER_VERSION_MAX
+            and protocol.min_writer_version <= _WRITER_VERSION_MAX
+        )
+        return self._snapshot(version, rows, files, writable=writable)
+
+    def _by_key(self, table: pa.Table) -> dict[str, Row]:
+        rows: dict[str, Row] = {}
+        for row in table.to_pylist():
+            # A column that this version of the server added is missing from older tables.
+            full = {name: row.get(name) for name in self._spec.schema.names}
+            rows[str(full[self._spec.key])] = MappingProxyType(full)
+        return rows
+
+    def _commit(self, before: Snapshot, rows: Sequence[Row]) -> Snapshot | None:
+        """Write one version; None when another writer took its number."""
+        key = self._spec.key
+        added = self._by_key(pa.Table.from_pylist([dict(row) for row in rows], self._spec.schema))
+        rewrite = len(before.files) >= FILES_MAX or any(name in before.rows for name in added)
+        merged = {**before.rows, **added}
+        written = list(merged.values()) if rewrite else list(added.values())
+        assert all(row[key] for row in written)  # noqa: S101 - a row without a key could never be replaced
+        name = (
+            f"part-00000-{uuid.UUID(bytes=self._random_bytes(16), version=4)}-c000.snappy.parquet"
+        )
+        sink = io.BytesIO()
+        pq.write_table(
+            pa.Table.from_pylist([dict(row) for row in written], self._spec.schema), sink
+        )
+        content = sink.getvalue()
+        write_once(self._folder / name, content)
+        removed = before.files if rewrite else ()
+        actions = [
+            *(self._first_actions() if before.version < 0 else ()),
+            *(self._remove(path) for path in removed),
+            self._add(name, size=len(content), rows=len(written)),
+            self._commit_info("WRITE"),
+        ]
+        entry = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions)
+        if not write_once(self._entry(before.version + 1), entry.encode() + b"\n"):
+            remove_files([self._folder / name])
+            return None
+        kept = () if rewrite else before.files
+        return self._snapshot(before.version + 1, merged, (*kept, name))
+
+    # The actions below follow the Delta protocol, "Actions":
+    # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions
+
+    def _millis(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+    def _first_actions(self) -> list[dict[str, Any]]:
+        protocol = {
+            "minReaderVersion": _READER_VERSION_MAX,
+            "minWriterVersion": _WRITER_VERSION_MAX,
+        }
+        metadata = {
+            "id": str(uuid.UUID(bytes=self._random_bytes(16), version=4)),
+            "name": self._title,
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": Schema.from_arrow(self._spec.schema).to_json(),
+            "partitionColumns": [],
+            "configuration": {},
+            "createdTime": self._millis(),
+        }
+        return [{"protocol": protocol}, {"metaData": metadata}]
+
+    def _add(self, path: str, *, size: int, rows: int) -> dict[str, Any]:
+        # No least and greatest values: they would keep e-mail addresses in the log.
+        return {
+            "add": {
+                "path": path,
+                "partitionValues": {},
+                "size": size,
+                "modificationTime": self._millis(),
+                "dataChange": True,
+                "stats": json.dumps({"numRecords": rows}),
+            }
+        }
+
+    def _remove(self, path: str) -> dict[str, Any]:
+        return {
+            "remove": {
+                "path": path,
+                "deletionTimestamp": self._millis(),
+                "dataChange": True,
+                "partitionValues": {},
+            }
+        }
+
+    def _commit_info(self, operation: str) -> dict[str, Any]:
+        return {"commitInfo": {"timestamp": self._millis(), "operation": operation}}
+
+    def _checkpoint(self, version: int) -> None:
+        """Sum up the log now and then; a failure costs time at the next opening, no more."""
+        if version == 0 or version % CHECKPOINT_VERSIONS:
+            return
+        try:
+            DeltaTable(str(self._folder), version=version).create_checkpoint()
+            for path in (
+                self._log_folder / f"{version:020d}.checkpoint.parquet",
+                self._log_folder / "_last_checkpoint",
+            ):
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            sync_folder(self._log_folder)
+        except (DeltaError, OSError, ValueError) as error:
+            _log.warning("no checkpoint of %s: %s", self._title, error)
