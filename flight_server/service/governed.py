@@ -1,0 +1,143 @@
+"""A table's name to the table as one principal may see it: find it, decide, open it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from flight_server.catalog.registry import Entry, Registry
+from flight_server.clock import Clock, SystemClock
+from flight_server.engine.base import (
+    AsOf,
+    FileGroup,
+    FileScan,
+    GovernedTable,
+    Pin,
+    ProviderScan,
+    RowScan,
+    Scan,
+)
+from flight_server.errors import InvalidRequest, Unsupported
+from flight_server.service import information_schema
+from flight_server.service.browse import Browser
+from flight_server.service.information_schema import INFORMATION_SCHEMA
+from flight_server.service.opening import Opener
+from flight_server.storage.arrow_types import without_metadata
+from flight_server.storage.locations import Location, locate
+from flight_server.storage.snapshots import Reading, Snapshot
+from policies.book import PolicyBook
+from policies.names import Principal, Privilege, TableRef
+from policies.rules import Effect, Grant
+
+_MADE_ANEW = "information_schema"
+
+
+class GovernedTables:
+    """Implements ``engine.base.Tables`` over the registry, the policies and storage."""
+
+    def __init__(self, browser: Browser, opener: Opener) -> None:
+        self._browser = browser
+        self._opener = opener
+
+    def open(
+        self, ref: TableRef, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
+    ) -> GovernedTable:
+        """Open a table for somebody at its newest state, at ``as_of``, or at exactly ``pin``.
+
+        With both, the pin decides and ``as_of`` is only passed on. Raises NotFound in the same
+        words for what does not exist and for what may not be read; NotFound
+        (``version_not_found``) and Conflict when the pinned state is gone; Unavailable;
+        Unsupported when the table cannot be read right; InvalidRequest.
+        """
+        if ref.schema == INFORMATION_SCHEMA:
+            return self._open_made(ref, principal, as_of=as_of)
+        entry = self._browser.find(principal, ref)
+        snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
+        scan = self._scan(entry, snapshot)
+        as_of = pin.as_of if pin else as_of
+        return GovernedTable(Pin(ref, snapshot.version, snapshot.stamp, as_of), scan)
+
+    def _open_made(
+        self, ref: TableRef, principal: Principal, *, as_of: AsOf | None
+    ) -> GovernedTable:
+        """Make a table of ``information_schema``: always the present, whatever was pinned."""
+        if ref.table not in information_schema.SCHEMAS or not self._browser.sees_catalog(
+            principal, ref.bucket
+        ):
+            raise self._browser.missing(principal, ref)
+        if as_of is not None:
+            raise Unsupported("information_schema has no older versions")
+        rows = information_schema.rows(self._browser, principal, ref.table)
+        return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
+
+    def _scan(self, entry: Entry, snapshot: Snapshot) -> Scan:
+        schema = without_metadata(snapshot.schema)
+        if snapshot.reading is Reading.NATIVE:
+            groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
+            return FileScan(schema, snapshot.partition_columns, groups)
+        if snapshot.reading is Reading.PROVIDER:
+            return ProviderScan(schema, self._opener.provider(entry, snapshot))
+        if snapshot.reading is Reading.ROWS:
+            return RowScan(self._opener.rows(entry, snapshot))
+        raise Unsupported(f"the table {entry.ref} cannot be read: {snapshot.refusal}")
+
+
+def build(
+    buckets: Mapping[str, Location], book: Callable[[], PolicyBook], clock: Clock
+) -> tuple[Browser, GovernedTables]:
+    """Build the listing and the opening of tables over one registry and one memory of snapshots.
+
+    ``buckets`` are locations by catalog name; ``book`` returns the rules in force now.
+    """
+    opener = Opener(clock)
+    browser = Browser(Registry(buckets), opener, book)
+    return browser, GovernedTables(browser, opener)
+
+
+def tables_configuration(buckets: Iterable[Location], book: PolicyBook) -> dict[str, Any]:
+    """Return as plain JSON data what ``governed_tables`` needs in another process."""
+    return {
+        "buckets": {location.catalog: location.uri for location in buckets},
+        "book": {
+            "version": book.version,
+            "grants": [
+                {
+                    "privilege": grant.privilege.value,
+                    "resource": list(grant.resource),
+                    "user": grant.user,
+                    "role": grant.role,
+                    "effect": grant.effect.value,
+                }
+                for grant in book.grants
+            ],
+        },
+    }
+
+
+def governed_tables(configuration: Mapping[str, Any]) -> GovernedTables:
+    """Build the tables of a worker from ``tables_configuration``'s result.
+
+    Raises InvalidRequest when it is not one: a rule that cannot be read opens nothing.
+    """
+    try:
+        buckets = {name: locate(name, uri) for name, uri in configuration["buckets"].items()}
+        book = PolicyBook(
+            version=configuration["book"]["version"],
+            grants=tuple(
+                Grant(
+                    privilege=Privilege(row["privilege"]),
+                    resource=tuple(row["resource"]),
+                    user=row["user"],
+                    role=row["role"],
+                    effect=Effect(row["effect"]),
+                )
+                for row in configuration["book"]["grants"]
+            ),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InvalidRequest("the configuration of the tables cannot be read") from None
+    _, tables = build(buckets, lambda: book, SystemClock())
+    return tables
+
+
+__all__ = ["GovernedTables", "build", "governed_tables", "tables_configuration"]

@@ -1,0 +1,221 @@
+"""The tables of ``information_schema``, made of what the caller can see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+from flight_server.errors import LakeflightError
+from policies.names import Principal, TableRef
+
+INFORMATION_SCHEMA = "information_schema"
+
+
+def _text(name: str, *, nullable: bool = False) -> pa.Field[Any]:
+    return pa.field(name, pa.string(), nullable=nullable)
+
+
+def _number(name: str, *, nullable: bool = True) -> pa.Field[Any]:
+    return pa.field(name, pa.int32(), nullable=nullable)
+
+
+_NAMES = [_text("table_catalog"), _text("table_schema"), _text("table_name")]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "schemata": pa.schema(
+        [
+            _text("catalog_name"),
+            _text("schema_name"),
+            _text("schema_owner", nullable=True),
+            _text("default_character_set_catalog", nullable=True),
+            _text("default_character_set_schema", nullable=True),
+            _text("default_character_set_name", nullable=True),
+            _text("sql_path", nullable=True),
+        ]
+    ),
+    "tables": pa.schema([*_NAMES, _text("table_type")]),
+    "views": pa.schema(
+        [
+            *_NAMES,
+            _text("view_definition", nullable=True),
+            _text("check_option"),
+            _text("is_updatable"),
+        ]
+    ),
+    "columns": pa.schema(
+        [
+            *_NAMES,
+            _text("column_name"),
+            _number("ordinal_position", nullable=False),
+            _text("column_default", nullable=True),
+            _text("is_nullable"),
+            _text("data_type"),
+            _number("character_maximum_length"),
+            _number("character_octet_length"),
+            _number("numeric_precision"),
+            _number("numeric_precision_radix"),
+            _number("numeric_scale"),
+            _number("datetime_precision"),
+            _text("interval_type", nullable=True),
+            _text("comment", nullable=True),
+        ]
+    ),
+}
+
+_BITS: dict[pa.DataType, int] = {
+    pa.int8(): 8,
+    pa.int16(): 16,
+    pa.int32(): 32,
+    pa.int64(): 64,
+    pa.uint8(): 8,
+    pa.uint16(): 16,
+    pa.uint32(): 32,
+    pa.uint64(): 64,
+    pa.float32(): 24,
+    pa.float64(): 53,
+}
+_FRACTION_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
+_NAMES_OF_TYPES: dict[pa.DataType, str] = {
+    pa.bool_(): "BOOLEAN",
+    pa.int8(): "TINYINT",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.uint8(): "TINYINT UNSIGNED",
+    pa.uint16(): "SMALLINT UNSIGNED",
+    pa.uint32(): "INTEGER UNSIGNED",
+    pa.uint64(): "BIGINT UNSIGNED",
+    pa.float32(): "REAL",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.binary(): "VARBINARY",
+    pa.date32(): "DATE",
+    pa.date64(): "DATE",
+    pa.null(): "NULL",
+}
+
+Row = dict[str, object]
+
+
+class Listed(Protocol):
+    """A table in a listing."""
+
+    @property
+    def ref(self) -> TableRef:
+        """Its full name."""
+        ...
+
+    @property
+    def table_type(self) -> str:
+        """Its type, such as ``BASE TABLE``."""
+        ...
+
+
+class Catalog(Protocol):
+    """What somebody can see."""
+
+    def schemas(self, principal: Principal) -> Sequence[tuple[str, str]]:
+        """Return schemas as (catalog, schema)."""
+        ...
+
+    def tables(self, principal: Principal) -> Sequence[Listed]:
+        """Return tables of every type."""
+        ...
+
+    def columns(self, principal: Principal, ref: TableRef) -> pa.Schema:
+        """Return the columns of a table."""
+        ...
+
+
+def rows(catalog: Catalog, principal: Principal, table: str) -> pa.Table:
+    """Return a table of ``information_schema`` as that principal sees it, over all catalogs.
+
+    ``table`` is a key of ``SCHEMAS``. Tables that cannot be opened are listed without columns.
+    """
+    made = _MAKERS[table](catalog, principal)
+    return pa.Table.from_pylist(list(made), schema=SCHEMAS[table])
+
+
+def _schemata(catalog: Catalog, principal: Principal) -> Iterator[Row]:
+    for name, schema in catalog.schemas(principal):
+        yield {"catalog_name": name, "schema_name": schema}
+
+
+def _tables(catalog: Catalog, principal: Principal) -> Iterator[Row]:
+    for row in catalog.tables(principal):
+        yield {**_name(row.ref), "table_type": row.table_type}
+
+
+def _views(_catalog: Catalog, _principal: Principal) -> Iterator[Row]:
+    """No view exists yet that somebody made."""
+    yield from ()
+
+
+def _columns(catalog: Catalog, principal: Principal) -> Iterator[Row]:
+    for row in catalog.tables(principal):
+        try:
+            schema = catalog.columns(principal, row.ref)
+        except LakeflightError:
+            continue
+        for position, column in enumerate(schema, 1):
+            yield {**_name(row.ref), **_column(column), "ordinal_position": position}
+
+
+_MAKERS = {"schemata": _schemata, "tables": _tables, "views": _views, "columns": _columns}
+
+
+def _name(ref: TableRef) -> Row:
+    return {"table_catalog": ref.bucket, "table_schema": ref.schema, "table_name": ref.table}
+
+
+def _column(column: pa.Field[Any]) -> Row:
+    kind = column.type
+    comment = (column.metadata or {}).get(b"comment")
+    row: Row = {
+        "column_name": column.name,
+        "is_nullable": "YES" if column.nullable else "NO",
+        "data_type": sql_type_name(kind),
+        "comment": None if comment is None else comment.decode(errors="replace"),
+    }
+    if kind in _BITS:
+        row |= {"numeric_precision": _BITS[kind], "numeric_precision_radix": 2}
+        if pt.is_integer(kind):
+            row["numeric_scale"] = 0
+    elif pt.is_decimal(kind):
+        row |= {
+            "numeric_precision": kind.precision,
+            "numeric_precision_radix": 10,
+            "numeric_scale": kind.scale,
+        }
+    elif pt.is_timestamp(kind) or pt.is_time(kind):
+        row["datetime_precision"] = _FRACTION_DIGITS[kind.unit]
+    elif pt.is_date(kind):
+        row["datetime_precision"] = 0
+    return row
+
+
+def sql_type_name(kind: pa.DataType) -> str:
+    """Return the SQL name of a plain Arrow type, nested types included."""
+    if kind in _NAMES_OF_TYPES:
+        return _NAMES_OF_TYPES[kind]
+    if pt.is_decimal(kind):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    if pt.is_timestamp(kind):
+        return "TIMESTAMP" if kind.tz is None else "TIMESTAMP WITH TIME ZONE"
+    if pt.is_time(kind):
+        return "TIME"
+    if pt.is_duration(kind) or pt.is_interval(kind):
+        return "INTERVAL"
+    if pt.is_fixed_size_binary(kind):
+        return f"BINARY({kind.byte_width})"
+    if pt.is_list(kind) or pt.is_fixed_size_list(kind):
+        return f"{sql_type_name(kind.value_type)} ARRAY"
+    if pt.is_map(kind):
+        return f"MAP<{sql_type_name(kind.key_type)}, {sql_type_name(kind.item_type)}>"
+    if pt.is_struct(kind):
+        inside = ", ".join(f"{child.name} {sql_type_name(child.type)}" for child in kind.fields)
+        return f"ROW({inside})"
+    return "OTHER"

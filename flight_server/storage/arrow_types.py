@@ -1,0 +1,73 @@
+"""The plain form of Arrow types: one spelling for each kind of value, as every client reads it."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.types as pt
+
+COMMENT = b"comment"
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return a type without views, large offsets, dictionaries and run ends, through all nesting.
+
+    Half floats become floats, and small decimals 128-bit ones. What is already plain comes back
+    as it is.
+    """
+    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):
+        return plain_type(kind.value_type)
+    if pt.is_large_string(kind) or pt.is_string_view(kind):
+        return pa.string()
+    if pt.is_large_binary(kind) or pt.is_binary_view(kind):
+        return pa.binary()
+    if pt.is_float16(kind):
+        return pa.float32()
+    if pt.is_decimal32(kind) or pt.is_decimal64(kind):
+        return pa.decimal128(kind.precision, kind.scale)
+    if pt.is_struct(kind):
+        return pa.struct([plain_field(child) for child in kind.fields])
+    if pt.is_map(kind):
+        return pa.map_(plain_field(kind.key_field), plain_field(kind.item_field))
+    if (
+        pt.is_list(kind)
+        or pt.is_large_list(kind)
+        or pt.is_list_view(kind)
+        or pt.is_large_list_view(kind)
+    ):
+        return pa.list_(plain_field(kind.value_field))
+    return kind
+
+
+def plain_field(column: pa.Field) -> pa.Field:
+    """Return a field in its plain type, with its comment and no other metadata."""
+    comment = (column.metadata or {}).get(COMMENT)
+    return pa.field(
+        column.name,
+        plain_type(column.type),
+        nullable=column.nullable,
+        metadata=None if comment is None else {COMMENT: comment},
+    )
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema in plain types; of all metadata only the columns' comments stay."""
+    return pa.schema([plain_field(column) for column in schema])
+
+
+def without_metadata(schema: pa.Schema) -> pa.Schema:
+    """Return a plain schema without comments, at any depth: the form that scans and results have."""
+    return pa.schema([_bare(column) for column in schema])
+
+
+def _bare(column: pa.Field) -> pa.Field:
+    return pa.field(column.name, _bare_type(column.type), nullable=column.nullable)
+
+
+def _bare_type(kind: pa.DataType) -> pa.DataType:
+    if pt.is_struct(kind):
+        return pa.struct([_bare(child) for child in kind.fields])
+    if pt.is_map(kind):
+        return pa.map_(_bare(kind.key_field), _bare(kind.item_field))
+    if pt.is_list(kind):
+        return pa.list_(_bare(kind.value_field))
+    return kind
