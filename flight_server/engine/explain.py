@@ -1,0 +1,63 @@
+"""Takes server paths out of the plans that EXPLAIN shows: a file keeps its name relative to its table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+import pyarrow as pa
+
+from flight_server.engine.base import FileScan, Scan
+
+_FILE_GROUPS = re.compile(r"file_groups=\{.*?\]\]\}", re.DOTALL)
+_DIRECTORIES = re.compile(r"[^\[\],{}]*/")
+
+
+def redacted(batch: pa.RecordBatch, scans: Iterable[Scan]) -> pa.RecordBatch:
+    """The batch with every text column cleaned of the folders of these tables, and of any other in a list of files."""
+    folders = sorted(
+        {form for scan in scans if isinstance(scan, FileScan) for form in _folders(scan)},
+        key=len,
+        reverse=True,
+    )
+    columns = [
+        pa.array([_clean(text, folders) for text in column.to_pylist()], column.type)
+        if pa.types.is_string(column.type)
+        else column
+        for column in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _folders(scan: FileScan) -> Iterable[str]:
+    """The folder all files of a table lie in, in the forms in which a plan may print it."""
+    paths = [path for group in scan.groups for path in group.paths]
+    if not paths:
+        return
+    common = paths[0].rpartition("/")[0] + "/"
+    while not all(path.startswith(common) for path in paths):
+        common = common[:-1].rpartition("/")[0] + "/"
+    bare = common.split("://", 1)[-1].lstrip("/")
+    if not bare:
+        return
+    for folder in {common, common.split("://", 1)[-1], bare, unquote(common), unquote(bare)}:
+        yield folder
+
+
+def _clean(text: str | None, folders: Iterable[str]) -> str | None:
+    if text is None:
+        return None
+    for folder in folders:
+        text = text.replace(folder, "")
+    return _FILE_GROUPS.sub(lambda found: _without_folders(found[0]), text)
+
+
+def _without_folders(files: str) -> str:
+    return _DIRECTORIES.sub(lambda found: _partitions(found[0]), files)
+
+
+def _partitions(folders: str) -> str:
+    """Of a path's folders, those that spell partition values; they are part of the name within the table."""
+    lead = folders[: len(folders) - len(folders.lstrip())]
+    return lead + "".join(f"{part}/" for part in folders.strip().split("/") if "=" in part)

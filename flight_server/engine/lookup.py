@@ -1,0 +1,127 @@
+"""The catalog of one query: names are looked up when the planner meets them, and nowhere else.
+
+DataFusion asks Python for a catalog, then a schema, then a table, from inside its own runtime; what may block there is
+done on a thread beside it. An exception raised in there would come out as text, so it is kept and raised again later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from datafusion.catalog import CatalogProvider, CatalogProviderList, SchemaProvider, Table
+
+from flight_server.engine.base import AsOf, GovernedTable, Pin, Query, Tables
+from flight_server.engine.names import parse_versioned_name
+from flight_server.errors import Conflict, NotFound
+from policies.names import TableRef
+
+DEFAULT = "\0default"  # stands for the query's own bucket and schema; no SQL text can hold it
+
+Key = tuple[TableRef, AsOf | None]
+
+
+class Lookup:
+    """What one query has opened so far.
+
+    ``register`` turns a governed table into one of the session. With ``is_bound`` a name without a pin is a Conflict.
+    """
+
+    def __init__(
+        self,
+        tables: Tables,
+        query: Query,
+        *,
+        register: Callable[[GovernedTable], Table],
+        is_bound: bool,
+    ) -> None:
+        self._tables = tables
+        self._query = query
+        self._register = register
+        self._is_bound = is_bound and bool(query.pins)
+        self._pins: dict[Key, Pin] = {(pin.ref, pin.as_of): pin for pin in query.pins}
+        self.opened: dict[Key, GovernedTable] = {}
+        self.failure: Exception | None = None
+
+    @property
+    def pins(self) -> tuple[Pin, ...]:
+        """The states opened, in an order that does not depend on the plan."""
+        return tuple(
+            self.opened[key].pin
+            for key in sorted(self.opened, key=lambda key: (key[0], str(key[1])))
+        )
+
+    def open(self, ref: TableRef) -> GovernedTable:
+        """Open a table by its full, possibly versioned, name, once."""
+        name, as_of = parse_versioned_name(ref.table)
+        key = (TableRef(ref.bucket, ref.schema, name), as_of)
+        if key not in self.opened:
+            pin = self._pins.get(key)
+            if pin is None and self._is_bound:
+                raise Conflict("the query now names a table that it was not planned with")
+            self.opened[key] = self._tables.open(
+                key[0], self._query.principal, as_of=as_of, pin=pin
+            )
+        return self.opened[key]
+
+    def table(self, ref: TableRef) -> Table | None:
+        """The session's table for a name; None, with the failure kept, when it cannot be had."""
+        bucket = self._query.bucket if ref.bucket == DEFAULT else ref.bucket
+        schema = self._query.schema if ref.schema == DEFAULT else ref.schema
+        try:
+            return self._register(self.open(TableRef(bucket, schema, ref.table)))
+        except NotFound as error:
+            # The planner also asks for names that turn out to be those of the statement's own parts.
+            self.failure = self.failure or error
+            return None
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+class LookupCatalogs(CatalogProviderList):
+    """All catalogs: any name is one until a table is asked of it."""
+
+    def __init__(self, lookup: Lookup, beside: Executor) -> None:
+        self._lookup = lookup
+        self._beside = beside
+
+    def catalog_names(self) -> set[str]:
+        """None are listed: names are found, not browsed."""
+        return set()
+
+    def catalog(self, name: str) -> CatalogProvider:
+        """The bucket of this name."""
+        return _Bucket(self._lookup, self._beside, bucket=name)
+
+
+class _Bucket(CatalogProvider):
+    def __init__(self, lookup: Lookup, beside: Executor, *, bucket: str) -> None:
+        self._lookup = lookup
+        self._beside = beside
+        self._bucket = bucket
+
+    def schema_names(self) -> set[str]:
+        return set()
+
+    def schema(self, name: str) -> SchemaProvider:  # type: ignore[override]  # a provider is taken
+        return _Schema(self._lookup, self._beside, bucket=self._bucket, schema=name)
+
+
+class _Schema(SchemaProvider):
+    def __init__(self, lookup: Lookup, beside: Executor, *, bucket: str, schema: str) -> None:
+        self._lookup = lookup
+        self._beside = beside
+        self._bucket = bucket
+        self._schema = schema
+
+    @property
+    def table_names(self) -> set[str]:  # type: ignore[override]  # read as a property
+        return set()
+
+    def table(self, name: str) -> Table | None:
+        ref = TableRef(self._bucket, self._schema, name)
+        return self._beside.submit(self._lookup.table, ref).result()
+
+    def table_exist(self, name: str) -> bool:
+        return self.table(name) is not None

@@ -1,0 +1,166 @@
+"""Turns the description of a table's files, rows or provider into a table of a DataFusion session.
+
+DataFusion has no Python call that scans a given list of files, but its serialized logical plan holds one: the plan of
+``read_parquet`` is a listing scan, whose repeated field of paths is replaced here by the files of the table version.
+Field numbers are those of ``datafusion.proto``, message ``ListingTableScanNode``; a test pins them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from datafusion import DataFrame, Expr, SessionContext, col
+from datafusion.catalog import Table
+from datafusion.plan import LogicalPlan
+
+from flight_server.engine.base import FileGroup, FileScan, ProviderScan, RowScan, Scan
+from flight_server.engine.names import quoted
+
+_LISTING_SCAN = 1  # in LogicalPlanNode
+_PATHS = 2  # in ListingTableScanNode: repeated string
+_FILE_EXTENSION = 3
+_COLLECT_STATISTICS = 8  # bool
+_WIRE_VARINT = 0
+_WIRE_FIXED_64 = 1
+_WIRE_BYTES = 2
+_WIRE_FIXED_32 = 5
+_TEMPLATE_URL = (
+    "file:///template.parquet"  # never opened: with a schema given, planning asks no store
+)
+
+
+def table_of(ctx: SessionContext, scan: Scan) -> Table:
+    """The table that reads this scan in this session; blocks, so call it outside the session's runtime."""
+    if isinstance(scan, FileScan):
+        return Table(frame_of_files(ctx, scan))
+    if isinstance(scan, ProviderScan):
+        return Table(scan.provider, ctx)  # type: ignore[arg-type]  # an opaque object on purpose
+    return Table(_frame_of_rows(ctx, scan))
+
+
+def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
+    """All rows of a table version, in the table's order of columns.
+
+    Groups differ in their partition values, which are constants to their files; so each group is a scan of its own,
+    and a predicate on a partition column removes whole groups before a file is opened.
+    """
+    groups = [group for group in scan.groups if group.paths]
+    if not groups:
+        return _frame_of_rows(ctx, RowScan(scan.schema.empty_table()))
+    stored = pa.schema([f for f in scan.schema if f.name not in scan.partition_columns])
+    template = ctx.read_parquet(_TEMPLATE_URL, schema=plain_fields(stored))
+    shell = _listing_shell(template.logical_plan().to_bytes(ctx))
+    frames = [_frame_of_group(ctx, scan, group=group, shell=shell) for group in groups]
+    while len(frames) > 1:  # pairwise, so that thousands of groups do not nest thousands deep
+        pairs = range(0, len(frames), 2)
+        frames = [
+            frames[i].union(frames[i + 1]) if i + 1 < len(frames) else frames[i] for i in pairs
+        ]
+    return frames[0]
+
+
+def listing_plan(shell: bytes, paths: Sequence[str]) -> bytes:
+    """A serialized plan that scans exactly these files, with their statistics."""
+    named = b"".join(_delimited(_PATHS, path.encode()) for path in paths)
+    return _delimited(_LISTING_SCAN, shell + named + _varint(_COLLECT_STATISTICS << 3) + b"\x01")
+
+
+def plain_fields(schema: pa.Schema) -> pa.Schema:
+    """The schema without any metadata, at any depth of its fields."""
+    return pa.schema([_plain_field(field) for field in schema])
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return pa.field(field.name, _without_metadata(field.type), nullable=field.nullable)
+
+
+def _without_metadata(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
+    if pa.types.is_map(kind):
+        return pa.map_(_plain_field(kind.key_field), _plain_field(kind.item_field))
+    if pa.types.is_list(kind):
+        return pa.list_(_plain_field(kind.value_field))
+    return kind
+
+
+def _frame_of_group(
+    ctx: SessionContext, scan: FileScan, *, group: FileGroup, shell: bytes
+) -> DataFrame:
+    plan = LogicalPlan.from_bytes(ctx, listing_plan(shell, group.paths))
+    frame = ctx.create_dataframe_from_logical_plan(plan)
+    if not scan.partition_columns:
+        return frame
+    values = dict(zip(scan.partition_columns, group.partition, strict=True))
+    return frame.select(*(_column(field, values) for field in scan.schema))
+
+
+def _column(field: pa.Field, values: dict[str, pa.Scalar]) -> Expr:
+    if field.name not in values:
+        return col(quoted(field.name))
+    value = values[field.name]
+    if value.type != field.type:
+        value = value.cast(field.type)
+    return Expr.literal(value).alias(field.name)
+
+
+def _frame_of_rows(ctx: SessionContext, scan: RowScan) -> DataFrame:
+    rows = scan.rows.cast(plain_fields(scan.rows.schema))
+    batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
+    return ctx.read_batches(batches)
+
+
+def _listing_shell(plan: bytes) -> bytes:
+    """The fields of a listing scan but for its paths, its file extension and its statistics flag.
+
+    Without an extension a file is taken as listed, whatever its name ends in.
+    """
+    ((number, scan),) = [(number, raw) for number, raw in _fields(plan)][:1]
+    if number != _LISTING_SCAN:
+        raise RuntimeError("the plan of read_parquet is no longer a listing scan")
+    replaced = (_PATHS, _FILE_EXTENSION, _COLLECT_STATISTICS)
+    body = scan[_read_varint(scan, _read_varint(scan, 0)[1])[1] :]
+    return b"".join(raw for number, raw in _fields(body) if number not in replaced)
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """The fields of a protobuf message: number, and the raw bytes with their tag."""
+    at = 0
+    while at < len(message):
+        start = at
+        tag, at = _read_varint(message, at)
+        wire = tag & 7
+        if wire == _WIRE_VARINT:
+            _, at = _read_varint(message, at)
+        elif wire == _WIRE_BYTES:
+            length, at = _read_varint(message, at)
+            at += length
+        elif wire in (_WIRE_FIXED_32, _WIRE_FIXED_64):
+            at += 4 if wire == _WIRE_FIXED_32 else 8
+        else:
+            raise RuntimeError("a serialized plan has a field of an unknown kind")
+        yield tag >> 3, message[start:at]
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >= 0x80:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _delimited(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | _WIRE_BYTES) + _varint(len(content)) + content

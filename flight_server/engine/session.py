@@ -1,0 +1,68 @@
+"""The DataFusion session of a worker: its settings, its memory and disk limits, and its runtime.
+
+One session serves a worker's queries one after the other, because the runtime, with its cache of Parquet footers,
+belongs to the session in DataFusion's Python API. It never holds a name: each query brings its own catalog, and every
+statement that could change a session is refused before it gets here and by ``READ_ONLY`` once more.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
+
+from flight_server.engine.lookup import DEFAULT
+
+READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How much a worker's engine may use, and how it cuts its work.
+
+    ``spill_directory`` None is the system's folder for temporary files. Threads beyond ``target_partitions`` gain
+    nothing; ``batch_rows`` is the unit of work inside the engine.
+    """
+
+    target_partitions: int = os.cpu_count() or 1
+    batch_rows: int = 32_768
+    memory_pool_bytes_max: int = 1024**3
+    spill_bytes_max: int = 10 * 1024**3
+    spill_directory: str | None = None
+    cached_plans_max: int = 128
+    cached_tables_max: int = 256
+
+
+def open_session(options: EngineOptions) -> SessionContext:
+    """A session in which nothing has a name, with the limits of ``options``."""
+    runtime = RuntimeEnvBuilder().with_fair_spill_pool(options.memory_pool_bytes_max)
+    if options.spill_directory is None:
+        runtime = runtime.with_disk_manager_os()
+    else:
+        runtime = runtime.with_disk_manager_specified(options.spill_directory)
+    ctx = SessionContext(_config(options), runtime)
+    # Only a statement sets this one; it is ours, and the last one that may.
+    kibibytes = max(1, options.spill_bytes_max // 1024)
+    ctx.sql(f"SET datafusion.runtime.max_temp_directory_size = '{kibibytes}K'")
+    return ctx
+
+
+def _config(options: EngineOptions) -> SessionConfig:
+    return (
+        SessionConfig(
+            {
+                "datafusion.execution.batch_size": str(options.batch_rows),
+                "datafusion.execution.target_partitions": str(options.target_partitions),
+                "datafusion.execution.collect_statistics": "true",
+                "datafusion.execution.time_zone": "+00:00",
+                "datafusion.execution.parquet.pushdown_filters": "true",
+                # String views would send whole shared buffers with every slice of a result.
+                "datafusion.execution.parquet.schema_force_view_types": "false",
+                "datafusion.sql_parser.map_string_types_to_utf8view": "false",
+            }
+        )
+        .with_information_schema(False)
+        .with_create_default_catalog_and_schema(False)
+        .with_default_catalog_and_schema(DEFAULT, DEFAULT)
+    )
