@@ -94,6 +94,13 @@ class UserStore:
             raise NotFound("there is no such user", code="user_not_found")
         return user
 
+    def require(self, username: str) -> User:
+        """Return the user of that name; NotFound, code user_not_found, when there is none."""
+        user = self.find(username)
+        if user is None:
+            raise NotFound(f"there is no user {username!r}", code="user_not_found")
+        return user
+
     def list(self) -> tuple[User, ...]:
         """Return all users by name."""
         return tuple(sorted(self._newest().by_id.values(), key=lambda user: user.username))
@@ -134,9 +141,7 @@ class UserStore:
 
     def set_password(self, username: str, password: str) -> User:
         """Give a user a new password; NotFound, InvalidRequest when it breaks the rule."""
-        user = self.find(username)
-        if user is None:
-            raise NotFound(f"there is no user {username!r}", code="user_not_found")
+        user = self.require(username)
         return self._set_hash(user.user_id, self._passwords.hash(password))
 
     def bootstrap(self, password: str | None) -> str | None:

@@ -48,6 +48,7 @@ __all__ = [
     "StorageSettings",
     "WorkerSettings",
     "debugging",
+    "inherited_environment",
     "load",
     "variable",
 ]
@@ -129,6 +130,19 @@ def debugging(environ: Mapping[str, str] | None = None) -> bool:
     """Whether the environment asks for the log level DEBUG; never fails."""
     variables = os.environ if environ is None else environ
     return variables.get(variable("log.level"), "").upper() == LogLevel.DEBUG
+
+
+def inherited_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what processes started by the server may see: everything but its own settings.
+
+    Those may hold secrets, and a worker gets what it needs over its channel.
+    """
+    variables = os.environ if environ is None else environ
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith(PREFIX) and name not in OTHER_VARIABLES
+    }
 
 
 def load(
