@@ -15,8 +15,9 @@
      ├─ Unsupported        this server does not do that
      └─ Internal           report the incident id
 
-A class names the reaction; ``code`` is stable, may be finer than the class (``table_not_found``), and is what programs
-test. Messages are for people and may change. They never hold row values, secrets, server paths or tracebacks.
+A class names the reaction; ``code`` is stable, may be finer than the class (``table_not_found``),
+and is what programs test. Messages are for people and may change. They never hold row values,
+secrets, server paths or tracebacks.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from typing import ClassVar
 class LakeflightError(Exception):
     """Root of every error that may reach a caller.
 
-    ``code`` defaults to that of the class. ``retry_after_seconds`` is a hint for retryable errors, or None.
+    ``code`` defaults to that of the class. ``retry_after_seconds`` is a hint for retryable errors,
+    or None.
     """
 
     default_code: ClassVar[str] = "internal"

@@ -1,8 +1,8 @@
 """Builds a query worker and runs it: one query at a time, read-only, expendable.
 
-Started by ``engine.process`` as ``python -m flight_server.worker CHANNEL RETURNS MEMORY``, three inherited descriptors.
-The first frame configures it. It sees tables, policies and files, never users' secrets, and it ends when its gateway
-does.
+Started by ``engine.process`` as ``python -m flight_server.worker CHANNEL RETURNS MEMORY``, three
+inherited descriptors. The first frame configures it. It sees tables, policies and files, never
+users' secrets, and it ends when its gateway does.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ from typing import Any
 
 from flight_server import errors
 from flight_server.engine import wire
-from flight_server.engine.base import BatchLimits
-from flight_server.engine.local import EngineOptions, LocalEngine
+from flight_server.engine.base import BatchLimits, Query
+from flight_server.engine.local import LocalEngine
+from flight_server.engine.session import EngineOptions
 from flight_server.engine.wire import Kind
+from flight_server.service.governed import governed_tables
+from policies.names import Principal, Role
 
 # Deep expressions are planned by recursion; the main thread's 8 MiB end at about 8,000 terms.
 _STACK_BYTES = 64 * 1024 * 1024
@@ -91,8 +94,6 @@ class QueryWorker:
 
 def build_engine(configuration: dict[str, Any]) -> LocalEngine:
     """Build the engine of a worker from its configuration."""
-    from flight_server.service.governed import governed_tables  # noqa: PLC0415  keeps start-up order visible
-
     return LocalEngine(
         governed_tables(configuration["tables"]),
         BatchLimits(**configuration["batches"]),
@@ -100,13 +101,25 @@ def build_engine(configuration: dict[str, Any]) -> LocalEngine:
             target_partitions=configuration["target_partitions"],
             memory_pool_bytes_max=int(configuration["memory_bytes_max"] * _POOL_SHARE),
             spill_bytes_max=configuration["spill_bytes_max"],
-            spill_directory=Path(configuration["spill_directory"]),
+            spill_directory=configuration["spill_directory"],
         ),
     )
 
 
+def warm_up(engine: LocalEngine) -> None:
+    """Run a query, so that threads and tables of functions exist before memory is measured."""
+    principal = Principal(user_id="", username="", role=Role.PENDING)
+    query = Query(sql="SELECT 1", principal=principal, bucket="primary", schema="public")
+    _, batches = engine.stream(query, is_cancelled=lambda: False)
+    for _ in batches:
+        pass
+
+
 def limit_memory(bytes_max: int) -> None:
-    """Bound what this process may map beyond what it maps now, so that one allocation cannot take the machine."""
+    """Bound what this process may map beyond what it maps now.
+
+    One allocation must not be able to take the machine.
+    """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + bytes_max
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -114,7 +127,10 @@ def limit_memory(bytes_max: int) -> None:
 
 
 def end_with(parent: int) -> None:
-    """Ask the kernel to kill this process when the one that started it ends; at once if it already did."""
+    """Ask the kernel to kill this process when the one that started it ends.
+
+    At once if it already did.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
@@ -132,7 +148,7 @@ def _serve(channel: wire.Channel, returns: int, memory: int) -> None:
         memory, slots=configuration["slots"], slot_bytes=configuration["slot_bytes"]
     )
     engine = build_engine(configuration)
-    engine.warm_up()
+    warm_up(engine)
     limit_memory(configuration["memory_bytes_max"])
     with contextlib.suppress(wire.ChannelClosed):
         QueryWorker(channel, wire.SlotWriter(segment, returns), engine).run()

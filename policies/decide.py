@@ -19,13 +19,12 @@ class Decision:
     reason: str
 
 
-def decide(
-    book: PolicyBook, principal: Principal, privilege: Privilege, ref: TableRef
-) -> Decision:
+def decide(book: PolicyBook, principal: Principal, privilege: Privilege, ref: TableRef) -> Decision:
     """Decide one privilege on one table.
 
-    A matching deny beats every allow, whatever the order of the rules. Administrators need no grant. The bucket
-    ``system`` is for administrators alone, and a ``pending`` account may do nothing: no grant can change either.
+    A matching deny beats every allow, whatever the order of the rules. Administrators need no
+    grant. The bucket ``system`` is for administrators alone, and a ``pending`` account may do
+    nothing: no grant can change either.
     """
     if principal.role is Role.PENDING:
         return Decision(allowed=False, reason="the account is not approved")

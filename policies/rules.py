@@ -19,8 +19,9 @@ class Effect(StrEnum):
 class Grant:
     """One privilege on one resource, to one user or to one role.
 
-    ``resource`` is ``bucket``, ``bucket.schema`` or ``bucket.schema.table``; it covers everything below it. Exactly one
-    of ``user`` (a user name) and ``role`` (a base or custom role) is set; a grant with neither matches nobody.
+    ``resource`` is ``bucket``, ``bucket.schema`` or ``bucket.schema.table``; it covers everything
+    below it. Exactly one of ``user`` (a user name) and ``role`` (a base or custom role) is set; a
+    grant with neither matches nobody.
     """
 
     privilege: Privilege

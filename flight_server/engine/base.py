@@ -1,6 +1,9 @@
-"""The seam between who asks and what computes: plain data crosses it, so that an engine may live in any process.
+"""The seam between who asks and what computes.
 
-A gateway sees an ``Engine``; a worker implements it over DataFusion and is handed its tables as ``Tables``.
+Plain data crosses it, so that an engine may live in any process.
+
+A gateway sees an ``Engine``; a worker implements it over DataFusion and is handed its tables as
+``Tables``.
 """
 
 from __future__ import annotations
@@ -8,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -27,8 +30,8 @@ class AsOf:
 class Pin:
     """The exact state of a table that a query was planned on.
 
-    ``version`` is the Delta version, or None for plain Parquet. ``stamp`` tells two tables apart that had the same name
-    and version one after the other; it is opaque and compares by equality.
+    ``version`` is the Delta version, or None for plain Parquet. ``stamp`` tells two tables apart
+    that had the same name and version one after the other; it is opaque and compares by equality.
     """
 
     ref: TableRef
@@ -41,8 +44,8 @@ class Pin:
 class Query:
     """One statement, whose it is, and where its short names are looked up.
 
-    ``pins`` are empty for a new query; a query that continues an earlier description carries that description's pins
-    and reads those very states.
+    ``pins`` are empty for a new query; a query that continues an earlier description carries that
+    description's pins and reads those very states.
     """
 
     sql: str
@@ -54,7 +57,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a query will return: the schema as it leaves on the wire, and the states it was planned on."""
+    """What a query will return.
+
+    The schema as it leaves on the wire, and the states it was planned on.
+    """
 
     schema: pa.Schema
     pins: tuple[Pin, ...]
@@ -62,9 +68,9 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class FileGroup:
-    """Data files that share one tuple of partition values, in the order of the partition columns."""
+    """Data files that share one tuple of partition values, ordered as the partition columns."""
 
-    partition: tuple[pa.Scalar, ...]
+    partition: tuple[pa.Scalar[Any], ...]
     paths: tuple[str, ...]
 
 
@@ -72,8 +78,9 @@ class FileGroup:
 class FileScan:
     """The active Parquet files of one table version, to be scanned natively.
 
-    ``schema`` is that of the table, partition columns included, in the table's order and in plain types. ``paths`` are
-    absolute, as the object store sees them (``file:///…``), already percent-encoded where the URL form needs it.
+    ``schema`` is that of the table, partition columns included, in the table's order and in plain
+    types. ``paths`` are absolute, as the object store sees them (``file:///…``), already
+    percent-encoded where the URL form needs it.
     """
 
     schema: pa.Schema
@@ -83,7 +90,10 @@ class FileScan:
 
 @dataclass(frozen=True, slots=True)
 class ProviderScan:
-    """A table that only its own reader can read right: an object with ``__datafusion_table_provider__``."""
+    """A table that only its own reader can read right.
+
+    An object with ``__datafusion_table_provider__``.
+    """
 
     schema: pa.Schema
     provider: object
@@ -115,15 +125,18 @@ class Tables(Protocol):
     ) -> GovernedTable:
         """Open a table at its newest state, at ``as_of``, or at exactly ``pin``.
 
-        Raises NotFound when there is no such table for this principal, also when it exists for others, and when the
-        version is not there; Unsupported when the table cannot be read right.
+        Raises NotFound when there is no such table for this principal, also when it exists for
+        others, and when the version is not there; Unsupported when the table cannot be read right.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How results are cut: batches of about ``target`` bytes, none above ``max``, all in all ``result`` bytes."""
+    """How results are cut.
+
+    Batches of about ``target`` bytes, none above ``max``, all in all ``result`` bytes.
+    """
 
     batch_bytes_target: int = 2 * 1024 * 1024
     batch_bytes_max: int = 3_670_016

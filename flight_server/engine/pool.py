@@ -1,8 +1,9 @@
-"""Worker processes: started ahead, lent to one query at a time, replaced when they die, grow or age.
+"""Worker processes: started ahead, lent to one query at a time, replaced when they die or age.
 
-One thread, the supervisor, starts and ends all workers; the threads that answer calls only lend and return. A query
-waits in a bounded queue for a bounded time. When queries have waited a while and no worker came free, another one is
-started, up to a maximum, so that a few slow readers do not stop everybody else.
+One thread, the supervisor, starts and ends all workers; the threads that answer calls only lend and
+return. A query waits in a bounded queue for a bounded time. When queries have waited a while and no
+worker came free, another one is started, up to a maximum, so that a few slow readers do not stop
+everybody else.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ class WorkerPool:
         self._first_ready = threading.Event()
 
     def start(self) -> None:
-        """Start the supervisor and wait for the first worker; raises Unavailable when none comes up."""
+        """Start the supervisor and wait for the first worker.
+
+        Raises Unavailable when none comes up.
+        """
         self._supervisor.start()
         if not self._first_ready.wait(self.options.start_seconds_max):
             self.close()
@@ -117,7 +121,8 @@ class WorkerPool:
     def borrow(self, *, is_cancelled: Callable[[], bool]) -> WorkerProcess:
         """Take a worker for one query, waiting for one within the limits of the queue.
 
-        Raises LimitExceeded when the queue is full or the wait was too long, Cancelled, Unavailable when closing.
+        Raises LimitExceeded when the queue is full or the wait was too long, Cancelled, Unavailable
+        when closing.
         """
         now = self._clock.monotonic()
         with self._lock:
@@ -129,7 +134,8 @@ class WorkerPool:
                 return worker
             if len(self._waiting) >= self.options.queue_length_max:
                 raise errors.LimitExceeded(
-                    f"too many queries are waiting; queue_length_max={self.options.queue_length_max}",
+                    "too many queries are waiting;"
+                    f" queue_length_max={self.options.queue_length_max}",
                     retry_after_seconds=1.0,
                 )
             waiter = _Waiter(now)
@@ -180,7 +186,8 @@ class WorkerPool:
         return waiter.worker
 
     def _take_idle(self) -> WorkerProcess | None:
-        # The worker used last comes first: it has the most in its caches, and the others may age and go.
+        # The worker used last comes first: it has the most in its caches, and the others may age
+        # and go.
         if len(self._loans) >= self.options.concurrent_queries_max:
             return None
         while self._idle:
@@ -253,7 +260,8 @@ class WorkerPool:
             return now - self._waiting[0].since > _GROW_AFTER_SECONDS
 
     def _start_one(self) -> None:
-        # Only this thread starts workers: they ask the kernel to die with the thread that started them.
+        # Only this thread starts workers: they ask the kernel to die with the thread that started
+        # them.
         worker = None
         try:
             worker = WorkerProcess(

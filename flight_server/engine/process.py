@@ -26,8 +26,9 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR
 class WorkerProcess:
     """A running worker.
 
-    ``configuration`` is what ``flight_server.worker`` is built from, as JSON values. The process is not ready until
-    ``wait_until_ready`` returned. It gets no settings and no secrets from the environment.
+    ``configuration`` is what ``flight_server.worker`` is built from, as JSON values. The process is
+    not ready until ``wait_until_ready`` returned. It gets no settings and no secrets from the
+    environment.
     """
 
     def __init__(
@@ -80,7 +81,10 @@ class WorkerProcess:
         return self._process.pid
 
     def wait_until_ready(self, timeout_seconds: float) -> None:
-        """Wait until the worker takes queries; raises Unavailable when it does not come up in time."""
+        """Wait until the worker takes queries.
+
+        Raises Unavailable when it does not come up in time.
+        """
         try:
             if not self.channel.poll(timeout_seconds):
                 raise errors.Unavailable("a query worker did not start in time")
@@ -109,7 +113,7 @@ class WorkerProcess:
             self._process.kill()
 
     def died_of_its_query(self) -> bool:
-        """Whether the process, found dead, ended by a fault of its own rather than by a hand from outside."""
+        """Whether the process, found dead, ended by a fault of its own, not by another's hand."""
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:

@@ -22,7 +22,10 @@ _ATTEMPTS = 2
 
 
 class _WorkerDied(Exception):
-    """The worker ended under its query; ``error`` is what the caller is told when nothing more is tried."""
+    """The worker ended under its query.
+
+    ``error`` is what the caller is told when nothing more is tried.
+    """
 
     def __init__(self, error: errors.LakeflightError, *, may_retry: bool) -> None:
         super().__init__(error.message)
@@ -33,8 +36,8 @@ class _WorkerDied(Exception):
 class RemoteEngine:
     """``engine.base.Engine`` over a pool of processes.
 
-    A worker that dies costs the query it ran. A read that had sent nothing yet is tried once more, unless the worker
-    fell by what the query itself did.
+    A worker that dies costs the query it ran. A read that had sent nothing yet is tried once more,
+    unless the worker fell by what the query itself did.
     """
 
     def __init__(self, pool: WorkerPool, clock: Clock) -> None:
@@ -68,7 +71,10 @@ class RemoteEngine:
 
 
 class ResultStream:
-    """The batches of one running query. Closing it, or dropping it, ends the work and frees the worker."""
+    """The batches of one running query.
+
+    Closing it, or dropping it, ends the work and frees the worker.
+    """
 
     def __init__(
         self,
@@ -82,6 +88,7 @@ class ResultStream:
         self._is_cancelled = is_cancelled
         self._request = wire.encode_query(query)
         self._run: _Run | None = None
+        self._first: tuple[Kind, bytes] | None
         self.schema, self._first = self._open()
 
     def __iter__(self) -> ResultStream:
@@ -139,9 +146,7 @@ class ResultStream:
 class _Run:
     """One request to one borrowed worker, from the first frame to the last."""
 
-    def __init__(
-        self, pool: WorkerPool, clock: Clock, is_cancelled: Callable[[], bool]
-    ) -> None:
+    def __init__(self, pool: WorkerPool, clock: Clock, is_cancelled: Callable[[], bool]) -> None:
         self._pool = pool
         self._clock = clock
         self._is_cancelled = is_cancelled
@@ -160,7 +165,10 @@ class _Run:
         return self.receive()
 
     def receive(self) -> tuple[Kind, bytes]:
-        """Return the next frame; raises what the worker raised, Cancelled, DeadlineExceeded or _WorkerDied."""
+        """Return the next frame.
+
+        Raises what the worker raised, Cancelled, DeadlineExceeded or _WorkerDied.
+        """
         worker = self._borrowed()
         try:
             while not worker.channel.poll(_POLL_SECONDS):
@@ -211,14 +219,16 @@ class _Run:
         if worker.died_of_its_query():
             return _WorkerDied(
                 errors.LimitExceeded(
-                    "the query is too large or too complex for one worker; ask for less, or in smaller steps;"
-                    " limit=memory_bytes_max"
+                    "the query is too large or too complex for one worker; ask for less, or in"
+                    " smaller steps; limit=memory_bytes_max"
                 ),
                 may_retry=False,
             )
         _log.warning("worker %d ended while it ran a query", worker.pid)
         return _WorkerDied(
-            errors.Unavailable("the worker that ran the query is gone; try again", retry_after_seconds=1.0),
+            errors.Unavailable(
+                "the worker that ran the query is gone; try again", retry_after_seconds=1.0
+            ),
             may_retry=True,
         )
 

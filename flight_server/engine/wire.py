@@ -1,10 +1,11 @@
-"""What crosses between gateway and worker: small frames over a socket, batches through shared memory.
+"""What crosses between gateway and worker: frames over a socket, batches in shared memory.
 
-A frame is one byte of kind, four bytes of length (little endian) and a payload. Control payloads are JSON; schemas are
-Arrow IPC. A batch does not travel in a frame: the worker writes it, as one Arrow IPC message, into a slot of a memory
-segment that both processes map, and the frame only names slot and length. The gateway reads it where it lies and gives
-the slot back, by one byte through a pipe, when the last reader of its memory is gone. That is one copy for each batch
-where a socket would make three, and it bounds what may be in flight: no free slot, no next batch.
+A frame is one byte of kind, four bytes of length (little endian) and a payload. Control payloads
+are JSON; schemas are Arrow IPC. A batch does not travel in a frame: the worker writes it, as one
+Arrow IPC message, into a slot of a memory segment that both processes map, and the frame only names
+slot and length. The gateway reads it where it lies and gives the slot back, by one byte through a
+pipe, when the last reader of its memory is gone. That is one copy for each batch where a socket
+would make three, and it bounds what may be in flight: no free slot, no next batch.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from flight_server.engine.base import AsOf, Description, Pin, Query
 from policies.names import Principal, Role, TableRef
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
-# Schema and metadata of a batch beside its body: about 110 bytes a column, so this carries some 15,000 columns.
+# Schema and metadata of a batch beside its body: about 110 bytes a column, so this carries some
+# 15,000 columns.
 SLOT_OVERHEAD_BYTES = 2 * 1024 * 1024
 _HEAD = struct.Struct("<BI")
 _BATCH = struct.Struct("<BI")
@@ -113,11 +115,14 @@ class Channel:
         _, length = _HEAD.unpack_from(self._buffer)
         if length > FRAME_BYTES_MAX:
             raise ChannelClosed
-        return len(self._buffer) >= _HEAD.size + length
+        return bool(len(self._buffer) >= _HEAD.size + length)
 
 
 class Segment:
-    """The shared memory of one worker: ``slots`` slots of ``slot_bytes`` each, backed by an unnamed file."""
+    """The shared memory of one worker.
+
+    ``slots`` slots of ``slot_bytes`` each, backed by an unnamed file.
+    """
 
     def __init__(self, descriptor: int, *, slots: int, slot_bytes: int) -> None:
         self.slots = slots
@@ -147,7 +152,10 @@ class SlotWriter:
         self._returns = returns
 
     def take(self, channel: Channel) -> int | None:
-        """Return a free slot, waiting for one; None when a frame came in meanwhile, which can only be a cancel."""
+        """Return a free slot, waiting for one.
+
+        None when a frame came in meanwhile, which can only be a cancel.
+        """
         while not self._free:
             poller = select.poll()
             poller.register(self._returns, select.POLLIN)
@@ -162,8 +170,9 @@ class SlotWriter:
     def write(self, slot: int, batch: pa.RecordBatch) -> bytes:
         """Write a batch into a slot; returns the payload of its frame.
 
-        The slot holds a whole IPC stream, schema included: measured, that costs less than any way to leave the schema
-        out. Raises LimitExceeded when it does not fit, which takes a row of megabytes or tens of thousands of columns.
+        The slot holds a whole IPC stream, schema included: measured, that costs less than any way
+        to leave the schema out. Raises LimitExceeded when it does not fit, which takes a row of
+        megabytes or tens of thousands of columns.
         """
         sink = pa.FixedSizeBufferWriter(self._slots[slot])
         writer = pa.ipc.new_stream(sink, batch.schema)
@@ -178,7 +187,10 @@ class SlotWriter:
 
 
 class SlotReader:
-    """The gateway's side: a batch is read where it lies, and its slot goes back when nobody holds its memory."""
+    """The gateway's side.
+
+    A batch is read where it lies, and its slot goes back when nobody holds its memory.
+    """
 
     def __init__(self, segment: Segment, returns: int) -> None:
         self._addresses = [segment.slot(index).address for index in range(segment.slots)]
@@ -186,7 +198,8 @@ class SlotReader:
         self._returns = returns
 
     def __del__(self) -> None:
-        # The last lease of a slot holds this object, so the descriptor cannot be closed, and its number reused, early.
+        # The last lease of a slot holds this object, so the descriptor cannot be closed, and its
+        # number reused, early.
         os.close(self._returns)
 
     def read(self, payload: bytes) -> pa.RecordBatch:
@@ -317,11 +330,12 @@ def encode_fault(text: str) -> bytes:
 
 
 def decode_error(payload: bytes) -> Exception:
-    """Read what ``encode_error`` or ``encode_fault`` wrote; a fault comes back as ``WorkerFault``."""
+    """Read what ``encode_error`` or ``encode_fault`` wrote.
+
+    A fault comes back as ``WorkerFault``.
+    """
     data = json.loads(payload)
     cls = _ERRORS.get(data["class"])
     if cls is None:
         return WorkerFault(data["message"])
-    return cls(
-        data["message"], code=data["code"], retry_after_seconds=data["retry_after_seconds"]
-    )
+    return cls(data["message"], code=data["code"], retry_after_seconds=data["retry_after_seconds"])

@@ -1,4 +1,7 @@
-"""From the headers of a call to its caller: the one place where identity is established, before any handler runs."""
+"""From the headers of a call to its caller.
+
+The one place where identity is established, before any handler runs.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class CallerMiddleware(fl.ServerMiddleware):
 
 
 class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
-    """Identifies the caller at the start of each call; a call without a valid identity does not start."""
+    """Identifies the caller at the start of each call.
+
+    A call without a valid identity does not start.
+    """
 
     def __init__(
         self,
@@ -100,9 +106,12 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
 
 
 class OpenHandshake(fl.ServerAuthHandler):
-    """Lets Handshake exist at all: pyarrow refuses it without a handler. The middleware does the work."""
+    """Lets Handshake exist at all.
 
-    def authenticate(self, outgoing: Any, incoming: Any) -> None:  # noqa: ANN401  pyarrow's stubs name no types
+    Pyarrow refuses it without a handler. The middleware does the work.
+    """
+
+    def authenticate(self, outgoing: Any, incoming: Any) -> None:
         """Read nothing and say nothing: credentials and token travel in headers."""
 
     def is_valid(self, token: bytes) -> bytes:  # noqa: ARG002
@@ -111,7 +120,10 @@ class OpenHandshake(fl.ServerAuthHandler):
 
 
 def basic_credentials(encoded: str) -> tuple[str, str]:
-    """Decode Basic credentials, whose padding the ADBC driver leaves out. Raises Unauthenticated."""
+    """Decode Basic credentials, whose padding the ADBC driver leaves out.
+
+    Raises Unauthenticated.
+    """
     try:
         text = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True).decode()
     except (binascii.Error, ValueError):
@@ -123,7 +135,10 @@ def basic_credentials(encoded: str) -> tuple[str, str]:
 
 
 def caller_of(context: fl.ServerCallContext) -> Caller:
-    """Return the caller of a running call. Raises Unauthenticated: without identity nothing runs."""
+    """Return the caller of a running call.
+
+    Raises Unauthenticated: without identity nothing runs.
+    """
     middleware = context.get_middleware(MIDDLEWARE)
     if not isinstance(middleware, CallerMiddleware):
         raise errors.Unauthenticated("sign in: this call carries no credentials")

@@ -1,24 +1,28 @@
 """Our errors to Flight statuses: the only translator, and the border that nothing else crosses.
 
-pyarrow gives a handler three ways to end a call with a status of its choice, none of which does everything:
+pyarrow gives a handler three ways to end a call with a status of its choice, none of which does
+everything:
 
-* ``Flight*Error`` carries clean text and ``extra_info``, but exists for six statuses only, and not in GetSchema;
-* ``ValueError``, ``KeyError`` and ``NotImplementedError`` reach three more, but take the Python traceback along;
+* ``Flight*Error`` carries clean text and ``extra_info``, but exists for six statuses only, and not
+  in GetSchema;
+* ``ValueError``, ``KeyError`` and ``NotImplementedError`` reach three more, but take the Python
+  traceback along;
 * anything else is UNKNOWN with the traceback.
 
-The traceback is kept at home by exceptions whose ``__cause__`` cannot be read: Arrow's formatter then falls back to the
-name of the class, which is why the classes below are named like a code. The JSON body of the error travels twice: as
-the trailer ``x-lakehouse-error``, which every client can read, and as ``grpc-status-details-bin``, which Arrow's C++
-clients hand out as ``extra_info``. Clients over grpc-go and grpc-java read that second trailer as a
-``google.rpc.Status`` (https://google.aip.dev/193) and show its message alone, so they get one.
+The traceback is kept at home by exceptions whose ``__cause__`` cannot be read: Arrow's formatter
+then falls back to the name of the class, which is why the classes below are named like a code. The
+JSON body of the error travels twice: as the trailer ``x-lakehouse-error``, which every client can
+read, and as ``grpc-status-details-bin``, which Arrow's C++ clients hand out as ``extra_info``.
+Clients over grpc-go and grpc-java read that second trailer as a ``google.rpc.Status``
+(https://google.aip.dev/193) and show its message alone, so they get one.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import pyarrow.flight as fl
 
@@ -43,15 +47,16 @@ class _Silent:
         return str(self.args[0])  # type: ignore[attr-defined]  # KeyError would show the repr
 
 
-class InvalidArgument(_Silent, ValueError):
+# The base class has a settable __cause__; hiding it is the very point.
+class InvalidArgument(_Silent, ValueError):  # type: ignore[misc]
     """INVALID_ARGUMENT."""
 
 
-class NotFound(_Silent, KeyError):
+class NotFound(_Silent, KeyError):  # type: ignore[misc]
     """NOT_FOUND."""
 
 
-class Unimplemented(_Silent, NotImplementedError):
+class Unimplemented(_Silent, NotImplementedError):  # type: ignore[misc]
     """UNIMPLEMENTED."""
 
 
@@ -107,10 +112,10 @@ def translate(
 ) -> Exception:
     """Return the exception that pyarrow turns into the right status.
 
-    What is not one of ours is logged under ``incident`` and becomes INTERNAL with nothing in it but that id. With
-    ``context`` the trailers are added; ``reads_rpc_status`` says that the client takes the details for a
-    ``google.rpc.Status``. ``flight_errors`` is false where pyarrow cannot translate Flight errors (GetSchema, start of
-    a call without context).
+    What is not one of ours is logged under ``incident`` and becomes INTERNAL with nothing in it but
+    that id. With ``context`` the trailers are added; ``reads_rpc_status`` says that the client
+    takes the details for a ``google.rpc.Status``. ``flight_errors`` is false where pyarrow cannot
+    translate Flight errors (GetSchema, start of a call without context).
     """
     if not isinstance(error, errors.LakeflightError):
         _log.error("incident %s", incident, exc_info=error)
@@ -128,27 +133,6 @@ def translate(
     if not flight_errors:
         return InvalidArgument(message)
     return make(message, details)
-
-
-def raise_translated(error: BaseException, **options: Any) -> NoReturn:  # noqa: ANN401  passed through to translate
-    """Raise ``translate(...)``, cut off from where it came from."""
-    raise translate(error, **options) from None
-
-
-def guarded(
-    batches: Iterator[Any], translated: Callable[[BaseException], Exception]
-) -> Iterator[Any]:
-    """Pass a stream on, with every error in it translated: a stream crosses the border batch by batch."""
-    try:
-        yield from batches
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # noqa: BLE001  the border lets nothing through
-        raise translated(error) from None
-    finally:
-        close = getattr(batches, "close", None)
-        if close is not None:
-            close()
 
 
 def _cut(message: str) -> str:

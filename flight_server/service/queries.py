@@ -15,7 +15,7 @@ from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine.base import Description, Engine, Query, Tables
 from flight_server.engine.wire import pin_from_json, pin_to_json
-from flight_server.protocol.tickets import Sealer
+from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
 
 _TICKET = "query"
@@ -44,8 +44,9 @@ class Planned:
 class Queries:
     """The use cases of a query.
 
-    Nothing is kept between calls but descriptions, which any call could make again: tickets and statement handles carry
-    the work, sealed. They never carry the permission, which is asked again whenever they are used.
+    Nothing is kept between calls but descriptions, which any call could make again: tickets and
+    statement handles carry the work, sealed. They never carry the permission, which is asked again
+    whenever they are used.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Queries:
         query = self._query(request, sql)
         description = self._describe(request, query)
         expires_at = self._clock.now() + timedelta(seconds=self._limits.ticket_seconds_max)
-        payload = {
+        payload: dict[str, JSON] = {
             "sql": query.sql,
             "bucket": query.bucket,
             "schema": query.schema,
@@ -91,13 +92,14 @@ class Queries:
         return self._sealer.seal(_HANDLE, payload, expires_at=expires_at), schema
 
     def prepared(self, request: Request, handle: bytes) -> tuple[Request, str]:
-        """Open a handle: the statement, and the request with the names as they stood when it was prepared."""
+        """Open a handle.
+
+        The statement, and the request with the names as they stood when it was prepared.
+        """
         payload = self._open(request, _HANDLE, handle)
         return _within(request, payload), payload["sql"]
 
-    def stream(
-        self, request: Request, ticket: bytes
-    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    def stream(self, request: Request, ticket: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Run what a ticket describes, on the very states that it was planned on."""
         payload = self._open(request, _TICKET, ticket)
         query = Query(
@@ -146,7 +148,10 @@ class Queries:
 
 
 class _Descriptions:
-    """Descriptions used last, by the whole query: statement, principal with roles, and default names."""
+    """Descriptions used last, by the whole query.
+
+    Statement, principal with roles, and default names.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

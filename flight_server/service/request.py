@@ -12,8 +12,8 @@ from policies.names import Principal
 class Request:
     """One call, as looked up for that very call.
 
-    ``is_cancelled`` turns true when the client cancelled, went away or ran out of its own time; it may be asked for as
-    long as the call runs.
+    ``is_cancelled`` turns true when the client cancelled, went away or ran out of its own time; it
+    may be asked for as long as the call runs.
     """
 
     principal: Principal

@@ -10,7 +10,7 @@ from flight_server.auth.tokens import Tokens
 from flight_server.auth.users import User, UserStore
 from policies.names import Principal
 
-TOKEN_USER = "token"
+TOKEN_USER = "token"  # noqa: S105  a user name, not a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class SignedIn:
 class SignIn:
     """Passwords to tokens, tokens to principals.
 
-    The token proves identity alone: whether the account is active, and its roles, are looked up at every call.
+    The token proves identity alone: whether the account is active, and its roles, are looked up at
+    every call.
     """
 
     def __init__(
@@ -36,24 +37,24 @@ class SignIn:
         self._random_bytes = random_bytes
 
     def by_password(self, username: str, password: str) -> SignedIn:
-        """Sign in with a password; the user ``token`` gives a token in its place. Raises Unauthenticated."""
+        """Sign in with a password.
+
+        The user ``token`` gives a token in its place. Raises Unauthenticated.
+        """
         if username == TOKEN_USER:
             return self.by_token(password)
         user = self._users.authenticate(username, password)
         session_id = self._random_bytes(16).hex()
         token = self._tokens.issue(
-            user_id=user.user_id,
-            session_id=session_id,
-            role=user.role,
-            tier=user.subscription_tier,
+            user.user_id, session_id, role=user.role, tier=user.subscription_tier
         )
-        return SignedIn(user.principal, session_id, token)
+        return SignedIn(user.as_principal(), session_id, token.text)
 
     def by_token(self, token: str) -> SignedIn:
         """Recognise a caller by a token that this server issued. Raises Unauthenticated."""
         claims = self._tokens.verify(token)
         user = self._active(claims.user_id)
-        return SignedIn(user.principal, claims.session_id, token)
+        return SignedIn(user.as_principal(), claims.session_id, token)
 
     def _active(self, user_id: str) -> User:
         try:

@@ -1,0 +1,251 @@
+"""Builds the gateway from the settings, starts and stops it.
+
+Concrete classes meet only here and in ``worker``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from flight_server import errors
+from flight_server.auth.passwords import PasswordOptions, Passwords
+from flight_server.auth.tokens import SigningKey, Tokens, load_key
+from flight_server.auth.users import UserStore
+from flight_server.clock import Clock, SystemClock
+from flight_server.engine.base import BatchLimits
+from flight_server.engine.pool import PoolOptions, WorkerPool
+from flight_server.engine.remote import RemoteEngine
+from flight_server.ops.settings import Settings
+from flight_server.protocol.tickets import Sealer, derive_key
+from flight_server.rpc.border import InFlight
+from flight_server.rpc.catalog import CatalogReplies
+from flight_server.rpc.middleware import CallerMiddlewareFactory
+from flight_server.rpc.server import LakehouseServer, Tls
+from flight_server.service import governed
+from flight_server.service.queries import Queries, QueryLimits
+from flight_server.service.signin import SignIn
+from flight_server.storage.locations import Location, locate_all
+from flight_server.storage.system import USERS, SystemTable
+
+_log = logging.getLogger(__name__)
+
+SYSTEM_BUCKET = "system"
+
+
+class Gateway:
+    """One running server.
+
+    ``start`` returns once calls are answered; ``stop`` drains. ``first_password`` is the
+    administrator's, when this start made that user with a random one; it is not kept anywhere else.
+    """
+
+    def __init__(self, settings: Settings, *, environment: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._clock: Clock = SystemClock()
+        self._in_flight = InFlight()
+        self._server: LakehouseServer | None = None
+        self._pool = WorkerPool(
+            _pool_options(settings),
+            _worker_configuration(settings),
+            environment=environment,
+            clock=self._clock,
+        )
+        self.first_password: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Where clients connect. Raises Unavailable before ``start``."""
+        if self._server is None:
+            raise errors.Unavailable("the server has not started")
+        settings = self._settings.server
+        scheme = "grpc" if settings.tls_certificate is None else "grpc+tls"
+        return f"{scheme}://{_host(settings.host)}:{self._server.port}"
+
+    def start(self) -> None:
+        """Open the users, start the workers, then answer calls.
+
+        Raises InvalidRequest for settings that cannot work, Unavailable when the port is taken or
+        storage is away.
+        """
+        settings = self._settings
+        _claim_port(settings.server.host, settings.server.port)
+        key = load_key(
+            settings.storage.system_path,
+            configured=_secret(settings),
+            random_bytes=os.urandom,
+        )
+        users = open_users(settings, self._clock)
+        self.first_password = users.bootstrap(
+            None if settings.admin.password is None else settings.admin.password.get_secret_value()
+        )
+        self._pool.start()
+        try:
+            self._server = self._build_server(key, users)
+        except OSError:
+            self._pool.close()
+            raise errors.Unavailable(f"the address {self._address()} cannot be used") from None
+
+    def stop(self) -> bool:
+        """Refuse new calls, wait for the running ones, end the workers.
+
+        False when calls were cut off.
+        """
+        finished = self._in_flight.drain(self._settings.server.drain_seconds_max)
+        self._pool.close()
+        return finished
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the workers, for measuring."""
+        return self._pool.worker_pids()
+
+    def _build_server(self, key: SigningKey, users: UserStore) -> LakehouseServer:
+        settings = self._settings
+        tokens = Tokens(
+            [key],
+            settings.auth.issuer,
+            audience=settings.auth.audience,
+            life_seconds=settings.auth.token_seconds_max,
+            clock=self._clock,
+            random_bytes=os.urandom,
+        )
+        book = settings.policy_book()
+        browser, tables = governed.build(buckets(settings), lambda: book, self._clock)
+        queries = Queries(
+            RemoteEngine(self._pool, self._clock),
+            tables,
+            Sealer([derive_key(key.secret, "tickets")], random_bytes=os.urandom),
+            limits=QueryLimits(
+                sql_bytes_max=settings.limits.sql_bytes_max,
+                ticket_seconds_max=settings.limits.ticket_seconds_max,
+            ),
+            clock=self._clock,
+        )
+        return LakehouseServer(
+            self._address(),
+            queries,
+            CatalogReplies(browser),
+            callers=CallerMiddlewareFactory(
+                SignIn(users, tokens, random_bytes=os.urandom),
+                random_bytes=os.urandom,
+                is_draining=lambda: self._in_flight.is_draining,
+            ),
+            in_flight=self._in_flight,
+            tls=_tls(settings),
+        )
+
+    def _address(self) -> str:
+        settings = self._settings.server
+        scheme = "grpc+tcp" if settings.tls_certificate is None else "grpc+tls"
+        return f"{scheme}://{_host(settings.host)}:{settings.port}"
+
+
+def open_users(settings: Settings, clock: Clock) -> UserStore:
+    """Open the accounts of a lakehouse, whether or not a server runs on it."""
+    auth = settings.auth
+    options = PasswordOptions(
+        time_cost=auth.argon2_time_cost,
+        memory_kib=auth.argon2_memory_kib,
+        parallelism=auth.argon2_parallelism,
+        hashing_concurrent_max=auth.hashing_concurrent_max,
+        hashing_wait_seconds_max=auth.hashing_wait_seconds_max,
+        password_bytes_max=auth.password_bytes_max,
+    )
+    table = SystemTable(settings.storage.system_path, USERS, clock=clock, random_bytes=os.urandom)
+    return UserStore(table, Passwords(options), clock=clock, random_bytes=os.urandom)
+
+
+def buckets(settings: Settings) -> dict[str, Location]:
+    """Return where all buckets lie, the server's own included, by the name of their catalog.
+
+    Raises InvalidRequest when two are one, Unsupported for a kind of storage that is not served.
+    """
+    storage = settings.storage
+    return locate_all(
+        {
+            "primary": storage.primary_uri,
+            **storage.buckets,
+            SYSTEM_BUCKET: str(storage.system_path),
+        }
+    )
+
+
+def _worker_configuration(settings: Settings) -> dict[str, Any]:
+    limits, workers = settings.limits, settings.workers
+    return {
+        "tables": governed.tables_configuration(buckets(settings).values(), settings.policy_book()),
+        "batches": asdict(
+            BatchLimits(
+                batch_bytes_target=limits.batch_bytes_target,
+                batch_bytes_max=limits.batch_bytes_max,
+                result_bytes_max=limits.result_bytes_max,
+            )
+        ),
+        "target_partitions": workers.target_partitions,
+        "memory_bytes_max": workers.memory_bytes_max,
+        "spill_bytes_max": workers.spill_bytes_max,
+    }
+
+
+def _pool_options(settings: Settings) -> PoolOptions:
+    limits, workers = settings.limits, settings.workers
+    return PoolOptions(
+        count_min=workers.count_min,
+        count_max=workers.count_max,
+        concurrent_queries_max=limits.concurrent_queries_max or workers.count_max,
+        queue_length_max=limits.queue_length_max,
+        queue_seconds_max=limits.queue_seconds_max,
+        query_seconds_max=limits.query_seconds_max,
+        queries_max=workers.queries_max,
+        growth_bytes_max=workers.growth_bytes_max,
+        start_seconds_max=workers.start_seconds_max,
+        cancel_grace_seconds_max=workers.cancel_grace_seconds_max,
+        batch_bytes_max=limits.batch_bytes_max,
+        spill_directory=workers.spill_directory,
+    )
+
+
+def _secret(settings: Settings) -> bytes | None:
+    secret = settings.auth.secret
+    return None if secret is None else secret.get_secret_value().encode()
+
+
+def _tls(settings: Settings) -> Tls | None:
+    server = settings.server
+    if server.tls_certificate is None or server.tls_key is None:
+        return None
+    return Tls(certificate=_pem(server.tls_certificate), key=_pem(server.tls_key))
+
+
+def _pem(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise errors.InvalidRequest(
+            f"{path}: {error.strerror or 'cannot be read'}", code="invalid_settings"
+        ) from None
+
+
+def _host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _claim_port(host: str, port: int) -> None:
+    """Raise Unavailable when somebody listens there.
+
+    GRPC would silently share the port with them.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise errors.Unavailable(
+                f"cannot listen on {host}:{port}: {error.strerror or 'address not usable'}"
+            ) from None
