@@ -1,0 +1,135 @@
+"""Starts real servers for tests: the installed command in a process of its own, on a free port."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import adbc_driver_flightsql.dbapi as flightsql
+
+ADMIN_PASSWORD = "correct horse battery"
+READY_SECONDS_MAX = 60.0
+_CHEAP_HASHES = {
+    "LAKEFLIGHT_AUTH__ARGON2_TIME_COST": "1",
+    "LAKEFLIGHT_AUTH__ARGON2_MEMORY_KIB": "64",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running server: where it is, and what it wrote to standard error."""
+
+    uri: str
+    directory: Path
+    process: subprocess.Popen[bytes]
+    log: BinaryIO
+
+    def connect(
+        self, username: str = "admin", password: str = ADMIN_PASSWORD, **options: str
+    ) -> flightsql.Connection:
+        """Open a connection of the official ADBC driver."""
+        return flightsql.connect(
+            self.uri,
+            db_kwargs={"username": username, "password": password, **options},
+            autocommit=True,
+        )
+
+    def fetch(self, sql: str) -> Any:
+        """Return a query's result as an Arrow table, as the administrator."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetch_arrow_table()
+
+    def worker_pids(self) -> list[int]:
+        """Return the process ids of the server's workers."""
+        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for path in children for pid in path.read_text().split()]
+
+    def errors(self) -> str:
+        """Return what the server has logged so far."""
+        self.log.flush()
+        return Path(self.log.name).read_text(encoding="utf-8", errors="replace")
+
+
+@contextmanager
+def running(
+    directory: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
+) -> Iterator[Server]:
+    """Serve a folder until the block ends; ``environment`` holds settings as variables."""
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("LAKEFLIGHT_")
+    }
+    with tempfile.NamedTemporaryFile(prefix="lakeflight-test-", suffix=".log") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "flight_server",
+                "serve",
+                str(directory),
+                "--port",
+                "0",
+                *arguments,
+            ],
+            env={
+                **variables,
+                **_CHEAP_HASHES,
+                "LAKEFLIGHT_ADMIN__PASSWORD": ADMIN_PASSWORD,
+                "LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "2",
+                **(environment or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        try:
+            uri = _ready(process, Path(log.name))
+            yield Server(uri, directory, process, log)  # type: ignore[arg-type]  # a wrapped BinaryIO
+        finally:
+            _end(process)
+
+
+def wait_until(condition: Any, *, seconds_max: float = 10.0, what: str = "the condition") -> None:
+    """Wait for a condition to become true; fails the test when it does not."""
+    deadline = time.monotonic() + seconds_max
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not come true within {seconds_max:g} s")
+        select.select([], [], [], 0.02)
+
+
+def _ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    assert process.stdout is not None
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while time.monotonic() < deadline:
+        if select.select([process.stdout], [], [], 0.1)[0]:
+            line = process.stdout.readline().decode()
+            if line.startswith("ready "):
+                return line.split()[1]
+            if not line:
+                break
+    raise AssertionError(f"the server did not start: {log.read_text(errors='replace')}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
