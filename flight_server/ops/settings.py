@@ -47,6 +47,7 @@ __all__ = [
     "Settings",
     "StorageSettings",
     "WorkerSettings",
+    "client_password",
     "debugging",
     "inherited_environment",
     "load",
@@ -55,6 +56,9 @@ __all__ = [
 
 PREFIX = "LAKEFLIGHT_"
 CONFIG_VARIABLE = "LAKEFLIGHT_CONFIG"
+# Read by the client alone; not a setting of the server, nor a mistake in one.
+CLIENT_PASSWORD_VARIABLE = "LAKEFLIGHT_PASSWORD"  # noqa: S105 - the name of a variable
+_NOT_SETTINGS = frozenset({CONFIG_VARIABLE, CLIENT_PASSWORD_VARIABLE})
 # Names that deployments of the server's forerunners already set; ours win over them.
 OTHER_VARIABLES = {
     "LAKEHOUSE_PATH": "storage.system",
@@ -145,6 +149,12 @@ def inherited_environment(environ: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
+def client_password(environ: Mapping[str, str] | None = None) -> str | None:
+    """Return the password with which `lakeflight sql` signs in; None when it is not set."""
+    variables = os.environ if environ is None else environ
+    return variables.get(CLIENT_PASSWORD_VARIABLE) or None
+
+
 def load(
     config_file: Path | None,
     overrides: Mapping[str, object],
@@ -205,7 +215,7 @@ def _from_environment(variables: Mapping[str, str]) -> Iterator[tuple[str, objec
             yield key, variables[name], f"environment {name}"
     known = _keys()
     for name in sorted(variables):
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or not variables[name]:
+        if not name.startswith(PREFIX) or name in _NOT_SETTINGS or not variables[name]:
             continue
         rest = name.removeprefix(PREFIX)
         key = rest.lower().replace("__", ".")
