@@ -1,0 +1,72 @@
+"""The targets that this project set itself, and whether a run meets them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks import analytics, export, latency
+from benchmarks.client import MODES
+from benchmarks.series import Figures, Metric
+from benchmarks.targets import BARE, IN_PROCESS, LAKEFLIGHT
+
+# Peaks of two runs never match exactly; more than this is growth.
+_MEMORY_GROWTH_MAX = 1.15
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A claim with its bound and what was measured; None when it was not."""
+
+    claim: str
+    measured: float | None
+    bound: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool | None:
+        """Tell whether the bound holds; None when nothing was measured."""
+        if self.measured is None:
+            return None
+        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
+
+
+def goals(figures: Figures) -> list[Goal]:
+    """Hold a run against all targets."""
+    found = [
+        _at_least("export of lineitem, rows/s ÷ bare", _ratio(figures, export.ROWS), 0.9),
+        _at_most(
+            "TPC-H total time ÷ DataFusion in process",
+            figures.ratio(analytics.TOTAL, LAKEFLIGHT, to=IN_PROCESS),
+            1.15,
+        ),
+    ]
+    for mode in MODES:
+        p50 = latency.metric(mode, 1, name="p50")
+        claim = f"smallest query ({mode}), p50 at 1 connection ÷ bare"
+        found.append(_at_most(claim, _ratio(figures, p50), 1.3))
+        for connections in latency.CONNECTIONS[1:]:
+            rate = latency.metric(mode, connections, name="rate")
+            claim = f"smallest query ({mode}), queries/s at {connections} connections ÷ bare"
+            found.append(_at_least(claim, _ratio(figures, rate), 0.9))
+    first = figures.median(export.FIRST, LAKEFLIGHT)
+    peak = figures.median(export.PEAK, LAKEFLIGHT)
+    quarter = figures.median(export.PEAK_QUARTER, LAKEFLIGHT)
+    growth = peak / quarter if peak and quarter else None
+    return [
+        *found,
+        _at_most("first batch of the export, ms", first, 120),
+        _at_most("peak memory (PSS) of gateway and workers in the export, MB", peak, 600),
+        _at_most("that peak ÷ the peak with a quarter of the rows", growth, _MEMORY_GROWTH_MAX),
+    ]
+
+
+def _ratio(figures: Figures, metric: Metric) -> float | None:
+    return figures.ratio(metric, LAKEFLIGHT, to=BARE)
+
+
+def _at_least(claim: str, measured: float | None, bound: float) -> Goal:
+    return Goal(claim, measured, bound, at_least=True)
+
+
+def _at_most(claim: str, measured: float | None, bound: float) -> Goal:
+    return Goal(claim, measured, bound, at_least=False)
