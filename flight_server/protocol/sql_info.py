@@ -65,9 +65,9 @@ def sql_info(ids: Sequence[int], abilities: Abilities | None = None) -> pa.Table
     Rows are in order of id, each once; an id that is not answered here is left out, as the protocol
     has it.
     """
-    # Reduced to what is known first: a request may name millions of ids, and keys of the cache stay.
+    # Reduced to what is known first: a request may name millions of ids, and cache keys stay.
     chosen = PUBLISHED if not ids else PUBLISHED.intersection(ids)
-    return _answer(chosen, abilities or _NOTHING_SPECIAL)
+    return _answer(chosen, abilities or _TODAY)
 
 
 @lru_cache(maxsize=_ANSWERS_KEPT_MAX)
@@ -259,5 +259,5 @@ def _values(abilities: Abilities) -> dict[int, tuple[int, Any]]:
     }
 
 
-_NOTHING_SPECIAL = Abilities()
-PUBLISHED = frozenset(_values(_NOTHING_SPECIAL))
+_TODAY = Abilities()
+PUBLISHED = frozenset(_values(_TODAY))
