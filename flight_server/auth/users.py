@@ -152,14 +152,16 @@ class UserStore:
         """
         if self.find(ADMIN) is not None:
             return None
-        chosen = password or base64.urlsafe_b64encode(self._random_bytes(18)).decode()
+        chosen = password
+        if chosen is None:
+            chosen = base64.urlsafe_b64encode(self._random_bytes(18)).decode()
         try:
             self.add(ADMIN, chosen, role=Role.ADMIN, tier="enterprise")
         except AlreadyExists:  # another server on the same folder was faster
             return None
         except InvalidRequest as error:
             raise InvalidRequest(f"admin.password: {error.message}", code=error.code) from None
-        return None if password else chosen
+        return chosen if password is None else None
 
     def authenticate(self, username: str, password: str) -> User:
         """Return the user whose password this is.
