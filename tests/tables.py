@@ -1,234 +1,40 @@
-"""Delta tables as other writers leave them, written by hand so that no library of ours has a say in them.
+"""Delta tables as other writers leave them, written by hand: no library of ours has a say.
 
-``DeltaFolder`` writes a log commit by commit; the functions below it make one table each, under
-the path given, and return the rows that a right reader sees. Formats follow the Delta protocol
-document (PROTOCOL.md in delta-io/delta).
+The functions make one table each, under the path given, and return the rows that a right reader
+sees. ``DeltaFolder`` writes others.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, datetime
+import uuid
+import zlib
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-Action = dict[str, Any]
+from tests.delta_log import (
+    HIVE_NULL,
+    LOG,
+    NUMBERS,
+    Action,
+    DeltaFolder,
+    checkpoint_rows,
+    inline_deletion_vector,
+    numbers,
+    roaring_array,
+    schema,
+    z85,
+)
 
-# Characters that stay as they are in the path of an add action; everything else is percent-encoded in UTF-8.
-_URI_SAFE = "/=-_.!~*'()"
-# Characters that writers escape in the names of partition folders (as Hive does).
-_FOLDER_SAFE = "-_.!~*'() ,;&$@+<>|"
-
-_PRIMITIVES: dict[pa.DataType, str] = {
-    pa.string(): "string",
-    pa.binary(): "binary",
-    pa.bool_(): "boolean",
-    pa.int8(): "byte",
-    pa.int16(): "short",
-    pa.int32(): "integer",
-    pa.int64(): "long",
-    pa.float32(): "float",
-    pa.float64(): "double",
-    pa.date32(): "date",
-    pa.timestamp("us", tz="UTC"): "timestamp",
-    pa.timestamp("us"): "timestamp_ntz",
-}
-
-
-def delta_type(kind: pa.DataType) -> object:
-    """Return a type as the schema string of a Delta log spells it."""
-    if kind in _PRIMITIVES:
-        return _PRIMITIVES[kind]
-    if pa.types.is_decimal128(kind):
-        return f"decimal({kind.precision},{kind.scale})"
-    if pa.types.is_list(kind):
-        return {
-            "type": "array",
-            "elementType": delta_type(kind.value_type),
-            "containsNull": kind.value_field.nullable,
-        }
-    if pa.types.is_map(kind):
-        return {
-            "type": "map",
-            "keyType": delta_type(kind.key_type),
-            "valueType": delta_type(kind.item_type),
-            "valueContainsNull": kind.item_field.nullable,
-        }
-    if pa.types.is_struct(kind):
-        return {"type": "struct", "fields": [delta_field(child) for child in kind.fields]}
-    raise AssertionError(kind)
-
-
-def delta_field(column: pa.Field) -> Action:
-    """Return a field as the schema string spells it; Arrow metadata becomes Delta metadata (integers as such)."""
-    metadata = {
-        key.decode(): int(value) if value.isdigit() else value.decode()
-        for key, value in (column.metadata or {}).items()
-    }
-    return {
-        "name": column.name,
-        "type": delta_type(column.type),
-        "nullable": column.nullable,
-        "metadata": metadata,
-    }
-
-
-@dataclass
-class DeltaFolder:
-    """A Delta table written one commit at a time; ``version`` is that of the newest commit."""
-
-    path: Path
-    schema: pa.Schema
-    partition_by: Sequence[str] = ()
-    configuration: Mapping[str, str] = field(default_factory=dict)
-    reader_features: Sequence[str] = ()
-    reader_version: int = 1
-    table_id: str = "11111111-2222-3333-4444-555555555555"
-    version: int = -1
-
-    def create(self, *actions: Action) -> DeltaFolder:
-        """Write version 0: protocol, metadata, and the actions given."""
-        self.log.mkdir(parents=True)
-        self.commit(self.protocol(), self.metadata(), *actions)
-        return self
-
-    @property
-    def log(self) -> Path:
-        """The folder of the log."""
-        return self.path / "_delta_log"
-
-    def commit_path(self, version: int) -> Path:
-        """Where the commit of that version lies."""
-        return self.log / f"{version:020d}.json"
-
-    def protocol(self) -> Action:
-        """The protocol action that fits the features."""
-        if self.reader_features:
-            features = list(self.reader_features)
-            return {
-                "protocol": {
-                    "minReaderVersion": 3,
-                    "minWriterVersion": 7,
-                    "readerFeatures": features,
-                    "writerFeatures": features,
-                }
-            }
-        writer = 5 if self.reader_version > 1 else 2
-        return {"protocol": {"minReaderVersion": self.reader_version, "minWriterVersion": writer}}
-
-    def metadata(self, schema: pa.Schema | None = None) -> Action:
-        """The metadata action; another schema makes it an evolution."""
-        self.schema = schema or self.schema
-        return {
-            "metaData": {
-                "id": self.table_id,
-                "format": {"provider": "parquet", "options": {}},
-                "schemaString": json.dumps(
-                    {"type": "struct", "fields": [delta_field(column) for column in self.schema]}
-                ),
-                "partitionColumns": list(self.partition_by),
-                "configuration": dict(self.configuration),
-                "createdTime": 1_700_000_000_000,
-            }
-        }
-
-    def commit(self, *actions: Action) -> int:
-        """Write the next commit and return its version."""
-        self.version += 1
-        info = {"commitInfo": {"timestamp": 1_700_000_000_000 + self.version, "operation": "WRITE"}}
-        lines = [json.dumps(action) for action in (info, *actions)]
-        self.commit_path(self.version).write_text("\n".join(lines) + "\n")
-        return self.version
-
-    def add(
-        self,
-        rows: pa.Table,
-        name: str,
-        *,
-        partition: Mapping[str, str | None] | None = None,
-        deletion_vector: Action | None = None,
-        statistics: bool = True,
-    ) -> Action:
-        """Write a data file and return its add action; ``partition`` holds values as the log spells them."""
-        partition = partition or {}
-        folders = [
-            f"{key}={'__HIVE_DEFAULT_PARTITION__' if value is None else quote(value, safe=_FOLDER_SAFE)}"
-            for key, value in partition.items()
-        ]
-        target = self.path.joinpath(*folders, name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(rows, target)
-        add: Action = {
-            "path": quote("/".join([*folders, name]), safe=_URI_SAFE),
-            "partitionValues": dict(partition),
-            "size": target.stat().st_size,
-            "modificationTime": 1_700_000_000_000,
-            "dataChange": True,
-        }
-        if statistics:
-            add["stats"] = json.dumps({"numRecords": rows.num_rows})
-        if deletion_vector is not None:
-            add["deletionVector"] = deletion_vector
-        return {"add": add}
-
-
-def inline_deletion_vector(positions: Iterable[int]) -> Action:
-    """A deletion vector held in the log itself: those row positions of the file are deleted."""
-    rows = sorted(positions)
-    data = _roaring_array(rows)
-    padded = data + b"\0" * (-len(data) % 4)
-    return {
-        "storageType": "i",
-        "pathOrInlineDv": base64.z85encode(padded).decode()
-        if hasattr(base64, "z85encode")
-        else _z85(padded),
-        "sizeInBytes": len(data),
-        "cardinality": len(rows),
-    }
-
-
-_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
-
-
-def _z85(data: bytes) -> str:
-    """Encode four bytes as five characters (ZeroMQ RFC 32)."""
-    text = []
-    for (word,) in struct.iter_unpack(">I", data):
-        digits = []
-        for _ in range(5):
-            word, digit = divmod(word, 85)
-            digits.append(_Z85[digit])
-        text.extend(reversed(digits))
-    return "".join(text)
-
-
-def _roaring_array(rows: Sequence[int]) -> bytes:
-    """Rows below 65,536 as the Delta form of a portable roaring bitmap: one bitmap, one array container."""
-    assert all(0 <= row < 65_536 for row in rows)
-    bitmap = struct.pack("<II", 12346, 1)  # cookie without run containers, one container
-    bitmap += struct.pack("<HH", 0, len(rows) - 1)  # its key and its cardinality - 1
-    bitmap += struct.pack("<I", 16)  # its offset
-    bitmap += struct.pack(f"<{len(rows)}H", *rows)
-    return struct.pack("<IQI", 1_681_511_377, 1, 0) + bitmap
-
-
-NUMBERS = pa.schema([pa.field("id", pa.int64()), pa.field("name", pa.string())])
-
-
-def numbers(start: int, stop: int) -> pa.Table:
-    """Rows of ``NUMBERS``: id from start to stop - 1 and a name for it."""
-    ids = list(range(start, stop))
-    return pa.table({"id": ids, "name": [f"n{i}" for i in ids]}, schema=NUMBERS)
+__all__ = ["HIVE_NULL", "NUMBERS", "DeltaFolder", "numbers", "schema"]
 
 
 def plain(path: Path, *, files: int = 2) -> pa.Table:
@@ -241,22 +47,24 @@ def plain(path: Path, *, files: int = 2) -> pa.Table:
 
 
 AWKWARD_VALUES: tuple[str | None, ...] = (
-    None, "plain", "with space", "100%", "a=b", "a/b", "zürich ☃", "%20", "+", "x'y", "#?&", "c:d", "..",
-)  # fmt: skip
+    *(None, "plain", "with space", "100%", "a=b", "a/b", "zürich ☃", "%20", "+", "x'y", "#?&"),
+    *("c:d", "..", "*", "[x]"),
+)
 
 
 def partitioned_by_awkward_text(path: Path) -> pa.Table:
-    """A table partitioned by text with NULL and every character that paths and URLs give a meaning."""
-    schema = pa.schema([pa.field("id", pa.int64()), pa.field("place", pa.string())])
-    folder = DeltaFolder(path, schema, partition_by=["place"])
+    """A table partitioned by text: NULL, and what paths and URLs give a meaning."""
+    columns = schema(id=pa.int64(), place=pa.string())
+    folder = DeltaFolder(path, columns, partition_by=["place"])
     adds = [
         folder.add(pa.table({"id": [i]}), f"part-{i}.parquet", partition={"place": value})
         for i, value in enumerate(AWKWARD_VALUES)
     ]
     folder.create(*adds)
-    return pa.table({"id": range(len(AWKWARD_VALUES)), "place": AWKWARD_VALUES}, schema=schema)
+    return pa.table({"id": range(len(AWKWARD_VALUES)), "place": AWKWARD_VALUES}, schema=columns)
 
 
+_UTC = pa.timestamp("us", tz="UTC")
 TYPED_PARTITIONS: tuple[tuple[pa.DataType, str, object], ...] = (
     (pa.int8(), "-7", -7),
     (pa.int16(), "300", 300),
@@ -267,10 +75,10 @@ TYPED_PARTITIONS: tuple[tuple[pa.DataType, str, object], ...] = (
     (pa.bool_(), "true", True),
     (pa.date32(), "2024-02-29", date(2024, 2, 29)),
     (pa.decimal128(10, 2), "12.30", Decimal("12.30")),
-    (pa.timestamp("us", tz="UTC"), "2024-01-02 03:04:05.000006", "2024-01-02T03:04:05.000006+00:00"),
-    (pa.timestamp("us", tz="UTC"), "2024-01-02T03:04:05.123456Z", "2024-01-02T03:04:05.123456+00:00"),
+    (_UTC, "2024-01-02 03:04:05.000006", datetime(2024, 1, 2, 3, 4, 5, 6, UTC)),
+    (_UTC, "2024-01-02T03:04:05.123456Z", datetime(2024, 1, 2, 3, 4, 5, 123456, UTC)),
     (pa.string(), "", None),
-)  # fmt: skip
+)
 
 
 def partitioned_by_type(path: Path) -> pa.Table:
@@ -288,9 +96,8 @@ def partitioned_by_type(path: Path) -> pa.Table:
     none["add"]["partitionValues"] = dict.fromkeys(names)
     folder.create(add, none)
     rows: list[dict[str, object]] = [{"id": 1}, {"id": 2}]
-    for name, (kind, _, value) in zip(names, TYPED_PARTITIONS, strict=True):
-        is_time = pa.types.is_timestamp(kind) and isinstance(value, str)
-        rows[0][name] = datetime.fromisoformat(str(value)) if is_time else value
+    for name, (_, _, value) in zip(names, TYPED_PARTITIONS, strict=True):
+        rows[0][name] = value
     return pa.Table.from_pylist(rows, schema=schema)
 
 
@@ -348,7 +155,7 @@ def with_deletion_vector(path: Path, *, deleted: Sequence[int] = (1, 3, 8)) -> p
 def with_column_mapping(path: Path, *, mode: str = "name", partitioned: bool = False) -> pa.Table:
     """A table whose columns have other names in the files than in the schema."""
 
-    def mapped(name: str, kind: pa.DataType, number: int) -> pa.Field:
+    def mapped(name: str, kind: pa.DataType, number: int) -> pa.Field[Any]:
         keys = {
             "delta.columnMapping.id": str(number),
             "delta.columnMapping.physicalName": f"col-{number}",
@@ -387,6 +194,91 @@ def without_statistics(path: Path) -> pa.Table:
         folder.add(numbers(10, 20), "f1.parquet", statistics=False),
     )
     return numbers(0, 20)
+
+
+def with_int96(path: Path) -> pa.Table:
+    """A table whose times are stored in the old 96-bit form that Spark writes unless told."""
+    columns = schema(at=_UTC)
+    rows = pa.table({"at": [datetime(y, 2, 3, 4, 5, 6, 7, UTC) for y in (1677, 2024, 2500)]})
+    folder = DeltaFolder(path, columns)
+    add = folder.add(rows.cast(columns), "f0.parquet")
+    pq.write_table(rows.cast(columns), path / "f0.parquet", use_deprecated_int96_timestamps=True)
+    add["add"]["size"] = (path / "f0.parquet").stat().st_size
+    folder.create(add)
+    return rows.cast(columns)
+
+
+def with_relative_deletion_vector(path: Path) -> pa.Table:
+    """A table whose first two rows are deleted by a vector in a file of its own."""
+    folder = DeltaFolder(path, NUMBERS, reader_features=["deletionVectors"])
+    identity = uuid.UUID("c7d0a0a9-5bd1-4dbd-a8a7-3f7b7b3f4a10")
+    data = roaring_array([0, 1])
+    vector = {
+        "storageType": "u",
+        "pathOrInlineDv": z85(identity.bytes),
+        "offset": 1,
+        "sizeInBytes": len(data),
+        "cardinality": 2,
+    }
+    folder.create(folder.add(numbers(0, 10), "f0.parquet", deletion_vector=vector))
+    content = b"\x01" + struct.pack(">I", len(data)) + data + struct.pack(">I", zlib.crc32(data))
+    (path / f"deletion_vector_{identity}.bin").write_bytes(content)
+    return numbers(2, 10)
+
+
+def with_multipart_checkpoint(path: Path) -> pa.Table:
+    """A table whose first two commits exist only in a checkpoint of two parts."""
+    rows = plain(path, files=2)
+    folder = path / LOG
+    actions = [
+        json.loads(line)
+        for version in (0, 1)
+        for line in (folder / f"{version:020d}.json").read_text().splitlines()
+    ]
+    kept = [action for action in actions if "commitInfo" not in action]
+    first, second = kept[:2], kept[2:]
+    for part, lines in enumerate((first, second), 1):
+        name = f"{1:020d}.checkpoint.{part:010d}.{2:010d}.parquet"
+        pq.write_table(checkpoint_rows(lines), folder / name)
+    last = {"version": 1, "size": len(kept), "parts": 2}
+    (folder / "_last_checkpoint").write_text(json.dumps(last))
+    for version in (0, 1):
+        (folder / f"{version:020d}.json").unlink()
+    return rows
+
+
+def with_v2_checkpoint(path: Path) -> pa.Table:
+    """A table whose commits exist only in a version 2 checkpoint, as JSON with a sidecar file."""
+    folder = DeltaFolder(path, NUMBERS, reader_features=["v2Checkpoint"])
+    add = folder.add(numbers(0, 10), "f0.parquet")
+    folder.create(add)
+    sidecars = folder.log / "_sidecars"
+    sidecars.mkdir()
+    side = sidecars / "3a0d65cd-4056-49b8-937b-95f9e3ee90e5.parquet"
+    pq.write_table(checkpoint_rows([add]).select(["add", "remove"]), side)
+    actions: list[Action] = [
+        {"checkpointMetadata": {"version": 0}},
+        folder.protocol(),
+        folder.metadata(),
+        {"sidecar": {"path": side.name, "sizeInBytes": side.stat().st_size, "modificationTime": 1}},
+    ]
+    name = f"{0:020d}.checkpoint.80a083e8-7026-4e79-81be-64bd76c43a11.json"
+    (folder.log / name).write_text("\n".join(map(json.dumps, actions)) + "\n")
+    folder.commit(folder.add(numbers(10, 20), "f1.parquet"))
+    folder.commit_path(0).unlink()
+    return numbers(0, 20)
+
+
+def with_many_partitions(path: Path, *, count: int) -> pa.Table:
+    """A table with that many partitions of one row each."""
+    columns = schema(id=pa.int64(), p=pa.int64())
+    folder = DeltaFolder(path, columns, partition_by=["p"])
+    adds = [
+        folder.add(pa.table({"id": [i]}), "f.parquet", partition={"p": str(i)})
+        for i in range(count)
+    ]
+    folder.create(*adds)
+    return pa.table({"id": range(count), "p": range(count)}, schema=columns)
 
 
 def with_timestamp_ntz(path: Path) -> pa.Table:

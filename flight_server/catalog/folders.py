@@ -12,9 +12,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 
-from flight_server.storage.parquet import SUFFIX, holds_parquet, is_visible
+from flight_server.storage.parquet import SUFFIX, holds_parquet
 
 PUBLIC = "public"
 LOG_FOLDER = "_delta_log"
@@ -66,7 +67,10 @@ def find(root: Path, schema: str, table: str, *, hidden: frozenset[str]) -> Foun
         return None
     base = str(root)
     inside, above = f"{base}/{schema}", f"{base}/{table}"
-    for path in (f"{inside}/{table}", *((above,) if schema == PUBLIC else ())):
+    places = [f"{inside}/{table}"] if _may_see(inside, hidden) else []
+    if schema == PUBLIC:
+        places.append(above)
+    for path in places:
         if _is_delta(path) and _may_see(path, hidden):
             return Found(schema, table, Kind.DELTA, Path(path))
     if _is_delta(base):
@@ -103,61 +107,79 @@ def _find_parquet_above(path: str, table: str, *, hidden: frozenset[str]) -> Fou
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """A folder directly under a root, with what lies in it."""
+
+    name: str
+    path: str
+    files: list[str]
+    folders: list[str]
+    is_delta: bool
+    is_one_table: bool
+
+
 def scan(root: Path, *, hidden: frozenset[str]) -> Iterator[Found]:
     """List the tables of a bucket, each name once, folders that cannot be read left out.
 
     Raises OSError when the root itself cannot be read.
     """
     base = str(root)
-    parquet_counts = not _is_delta(base)
+    files, names = _entries(base)
+    below = list(_folders(base, names, hidden=hidden))
+    candidates = [_delta_tables(below, hidden=hidden)]
+    if not _is_delta(base):
+        candidates.append(_parquet_tables(base, files, below, hidden=hidden))
     seen: set[tuple[str, str]] = set()
-    for found in _candidates(base, parquet_counts, hidden=hidden):
+    # The first of a name hides the others: Delta comes before Parquet, as in ``find``.
+    for found in chain.from_iterable(candidates):
         if (found.schema, found.table) not in seen:
             seen.add((found.schema, found.table))
             yield found
 
 
-def _candidates(base: str, parquet_counts: bool, *, hidden: frozenset[str]) -> Iterator[Found]:  # noqa: FBT001 - private
-    """Everything that could be a table, in the order in which one hides another of its name."""
-    files, folders = _entries(base)
-    folders = [name for name in folders if _may_see(f"{base}/{name}", hidden)]
-    nested: dict[str, tuple[list[str], list[str]]] = {}
-    for name in folders:
+def _folders(base: str, names: list[str], *, hidden: frozenset[str]) -> Iterator[_Folder]:
+    for name in names:
+        path = f"{base}/{name}"
+        if not _may_see(path, hidden):
+            continue
         try:
-            nested[name] = _entries(f"{base}/{name}")
+            files, folders = _entries(path)
         except OSError:
             continue
-    later: list[Found] = []
-    for schema, (inner_files, inner_folders) in nested.items():
-        path = f"{base}/{schema}"
-        is_table = _is_delta(path)
-        one = not is_table and _looks_like_one_table(inner_files, inner_folders, path)
-        shown = parquet_counts and not is_table and not one
-        for table in inner_folders:
-            below = f"{path}/{table}"
-            if not _may_see(below, hidden):
-                continue
-            if _is_delta(below):
-                yield Found(schema, table, Kind.DELTA, Path(below))
-            elif shown and "=" not in table and _holds_parquet(below):
-                later.append(Found(schema, table, Kind.PARQUET, Path(below)))
-        if shown:
-            later[:0] = [
-                Found(schema, file, Kind.PARQUET, Path(f"{path}/{file}{SUFFIX}"))
-                for file in inner_files
-            ]
-    for name in nested:
-        if _is_delta(f"{base}/{name}"):
-            yield Found(PUBLIC, name, Kind.DELTA, Path(base, name))
-    yield from later
-    if not parquet_counts:
-        return
-    for file in files:
-        yield Found(PUBLIC, file, Kind.PARQUET, Path(base, file + SUFFIX))
-    for name, (inner_files, inner_folders) in nested.items():
-        path = f"{base}/{name}"
-        if not _is_delta(path) and _looks_like_one_table(inner_files, inner_folders, path):
-            yield Found(PUBLIC, name, Kind.PARQUET, Path(path))
+        is_delta = _is_delta(path)
+        is_one = not is_delta and _looks_like_one_table(files, folders, path)
+        yield _Folder(name, path, files, folders, is_delta, is_one)
+
+
+def _delta_tables(below: list[_Folder], *, hidden: frozenset[str]) -> Iterator[Found]:
+    for folder in below:
+        for table in folder.folders:
+            path = f"{folder.path}/{table}"
+            if _may_see(path, hidden) and _is_delta(path):
+                yield Found(folder.name, table, Kind.DELTA, Path(path))
+    for folder in below:
+        if folder.is_delta:
+            yield Found(PUBLIC, folder.name, Kind.DELTA, Path(folder.path))
+
+
+def _parquet_tables(
+    base: str, files: list[str], below: list[_Folder], *, hidden: frozenset[str]
+) -> Iterator[Found]:
+    for folder in below:
+        if folder.is_delta or folder.is_one_table:
+            continue
+        for table in folder.files:
+            yield Found(folder.name, table, Kind.PARQUET, Path(folder.path, table + SUFFIX))
+        for table in folder.folders:
+            path = f"{folder.path}/{table}"
+            if "=" not in table and _may_see(path, hidden) and _holds_parquet(path):
+                yield Found(folder.name, table, Kind.PARQUET, Path(path))
+    for table in files:
+        yield Found(PUBLIC, table, Kind.PARQUET, Path(base, table + SUFFIX))
+    for folder in below:
+        if folder.is_one_table:
+            yield Found(PUBLIC, folder.name, Kind.PARQUET, Path(folder.path))
 
 
 def _entries(folder: str) -> tuple[list[str], list[str]]:
@@ -204,6 +226,3 @@ def _holds_parquet(path: str) -> bool:
 
 def _may_see(path: str, hidden: frozenset[str]) -> bool:
     return path not in hidden
-
-
-__all__ = ["LOG_FOLDER", "PUBLIC", "Found", "Kind", "find", "is_name", "is_visible", "scan"]

@@ -11,6 +11,7 @@ from flight_server.catalog import folders
 from flight_server.catalog.folders import Kind
 from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.storage.locations import Location
+from flight_server.storage.parquet import is_visible
 from policies.names import TableRef
 
 _NESTING_MAX = 2
@@ -92,7 +93,7 @@ def _hidden_in(bucket: str, buckets: Mapping[str, Location]) -> frozenset[str]:
         parts = other.root.relative_to(root).parts
         if not parts:
             raise InvalidRequest(f"the buckets {bucket} and {name} are one folder")
-        if any(not folders.is_visible(part) for part in parts):
+        if any(not is_visible(part) for part in parts):
             continue
         if len(parts) > _NESTING_MAX:
             raise InvalidRequest(f"the bucket {name} lies too deep inside the bucket {bucket}")

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.types as pt
 
 from flight_server.errors import LakeflightError
+from flight_server.protocol.sql_types import sql_type_name
 from policies.names import Principal, TableRef
 
 INFORMATION_SCHEMA = "information_schema"
@@ -78,25 +79,6 @@ _BITS: dict[pa.DataType, int] = {
     pa.float64(): 53,
 }
 _FRACTION_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
-_NAMES_OF_TYPES: dict[pa.DataType, str] = {
-    pa.bool_(): "BOOLEAN",
-    pa.int8(): "TINYINT",
-    pa.int16(): "SMALLINT",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.uint8(): "TINYINT UNSIGNED",
-    pa.uint16(): "SMALLINT UNSIGNED",
-    pa.uint32(): "INTEGER UNSIGNED",
-    pa.uint64(): "BIGINT UNSIGNED",
-    pa.float32(): "REAL",
-    pa.float64(): "DOUBLE",
-    pa.string(): "VARCHAR",
-    pa.binary(): "VARBINARY",
-    pa.date32(): "DATE",
-    pa.date64(): "DATE",
-    pa.null(): "NULL",
-}
-
 Row = dict[str, object]
 
 
@@ -195,27 +177,3 @@ def _column(column: pa.Field[Any]) -> Row:
     elif pt.is_date(kind):
         row["datetime_precision"] = 0
     return row
-
-
-def sql_type_name(kind: pa.DataType) -> str:
-    """Return the SQL name of a plain Arrow type, nested types included."""
-    if kind in _NAMES_OF_TYPES:
-        return _NAMES_OF_TYPES[kind]
-    if pt.is_decimal(kind):
-        return f"DECIMAL({kind.precision}, {kind.scale})"
-    if pt.is_timestamp(kind):
-        return "TIMESTAMP" if kind.tz is None else "TIMESTAMP WITH TIME ZONE"
-    if pt.is_time(kind):
-        return "TIME"
-    if pt.is_duration(kind) or pt.is_interval(kind):
-        return "INTERVAL"
-    if pt.is_fixed_size_binary(kind):
-        return f"BINARY({kind.byte_width})"
-    if pt.is_list(kind) or pt.is_fixed_size_list(kind):
-        return f"{sql_type_name(kind.value_type)} ARRAY"
-    if pt.is_map(kind):
-        return f"MAP<{sql_type_name(kind.key_type)}, {sql_type_name(kind.item_type)}>"
-    if pt.is_struct(kind):
-        inside = ", ".join(f"{child.name} {sql_type_name(child.type)}" for child in kind.fields)
-        return f"ROW({inside})"
-    return "OTHER"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
 import pyarrow.types as pt
 
@@ -27,7 +29,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     if pt.is_struct(kind):
         return pa.struct([plain_field(child) for child in kind.fields])
     if pt.is_map(kind):
-        return pa.map_(plain_field(kind.key_field), plain_field(kind.item_field))
+        return _map(plain_field(kind.key_field), plain_field(kind.item_field))
     if (
         pt.is_list(kind)
         or pt.is_large_list(kind)
@@ -38,7 +40,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
-def plain_field(column: pa.Field) -> pa.Field:
+def plain_field(column: pa.Field[Any]) -> pa.Field[Any]:
     """Return a field in its plain type, with its comment and no other metadata."""
     comment = (column.metadata or {}).get(COMMENT)
     return pa.field(
@@ -54,12 +56,17 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([plain_field(column) for column in schema])
 
 
+def _map(key: pa.Field[Any], item: pa.Field[Any]) -> pa.DataType:
+    made: pa.DataType = pa.map_(key, item)  # type: ignore[call-overload]  # fields too are accepted
+    return made
+
+
 def without_metadata(schema: pa.Schema) -> pa.Schema:
-    """Return a plain schema without comments, at any depth: the form that scans and results have."""
+    """Return a plain schema without comments at any depth: the form of scans and results."""
     return pa.schema([_bare(column) for column in schema])
 
 
-def _bare(column: pa.Field) -> pa.Field:
+def _bare(column: pa.Field[Any]) -> pa.Field[Any]:
     return pa.field(column.name, _bare_type(column.type), nullable=column.nullable)
 
 
@@ -67,7 +74,7 @@ def _bare_type(kind: pa.DataType) -> pa.DataType:
     if pt.is_struct(kind):
         return pa.struct([_bare(child) for child in kind.fields])
     if pt.is_map(kind):
-        return pa.map_(_bare(kind.key_field), _bare(kind.item_field))
+        return _map(_bare(kind.key_field), _bare(kind.item_field))
     if pt.is_list(kind):
         return pa.list_(_bare(kind.value_field))
     return kind

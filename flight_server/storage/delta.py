@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -46,7 +47,10 @@ _REFUSALS = ("unsupported", "not supported", "catalog-managed", "max catalog ver
 
 @contextmanager
 def delta_errors(name: str) -> Iterator[None]:
-    """Turn whatever the Delta library raises into our errors: its texts hold paths and pieces of the log."""
+    """Turn whatever the Delta library raises into our errors.
+
+    Its texts hold paths and pieces of the log.
+    """
     try:
         yield
     except LakeflightError:
@@ -79,15 +83,18 @@ def read_snapshot(
     with delta_errors(name):
         metadata = table.metadata()
         described = table.schema()
-        schema = plain_schema(pa.schema(described.to_arrow()))
+        exported: Any = described.to_arrow()  # by the Arrow C interface, which the stubs lack
+        schema = plain_schema(pa.schema(exported))
         adds = pa.table(table.get_add_actions())
         features = _features(table, metadata.configuration)
         partition_columns = tuple(metadata.partition_columns)
-        paths = [_local_path(root, path, name) for path in adds["path"].to_pylist()]
+        paths = [_local_path(root, path, name) for path in adds["path"].to_pylist() if path]
         sets = _file_sets(schema, partition_columns, adds, paths)
         reading, refusal = _reading(
             table, features, sets, bytes_total=pc.sum(adds["size_bytes"]).as_py() or 0
         )
+        if reading in (Reading.PROVIDER, Reading.ROWS) and _has_empty_text(table):
+            reading, refusal = Reading.REFUSED, "it has an empty text as a partition value"
         if _has_variant(json.loads(described.to_json())):
             reading, refusal = Reading.REFUSED, "it has a column of type variant"
         version = table.version()
@@ -95,7 +102,7 @@ def read_snapshot(
     return Snapshot(
         version=version,
         stamp=stamp_of(str(metadata.id), mark),
-        schema=_nullable_where_null(schema, partition_columns, sets),
+        schema=schema,
         partition_columns=partition_columns,
         file_sets=sets,
         reading=reading,
@@ -113,7 +120,7 @@ def stamp_of(table_id: str, mark: Mark) -> str:
 
 
 def _features(table: DeltaTable, configuration: dict[str, str]) -> frozenset[str]:
-    """The reader features in force, by the names of the protocol."""
+    """Return the reader features in force, by the names of the protocol."""
     protocol = table.protocol()
     features = set(protocol.reader_features or ())
     if configuration.get("delta.columnMapping.mode", "none").lower() != "none":
@@ -133,7 +140,10 @@ def _has_variant(described: object) -> bool:
 
 
 def _local_path(root: str, logged: str, name: str) -> str:
-    """The absolute path of a data file; a log that points out of its own folder would read what is not the table's."""
+    """Return the absolute path of a data file.
+
+    A log that points out of its own folder would read what is not the table's.
+    """
     path = unquote(logged)
     if path.startswith("/") or "://" in path or ".." in path.split("/") or "\0" in path:
         raise Unsupported(f"the table {name} refers to files outside of its folder")
@@ -143,18 +153,14 @@ def _local_path(root: str, logged: str, name: str) -> str:
 def _file_sets(
     schema: pa.Schema, partition_columns: tuple[str, ...], adds: pa.Table, paths: list[str]
 ) -> tuple[FileSet, ...]:
-    """Group the files by their partition values, in the log's order."""
+    """Group the files by their partition values, an empty text being NULL, in the log's order."""
     if not partition_columns:
         return (FileSet((), tuple(map(file_uri, paths))),) if paths else ()
-    values: list[pa.Array] = []
+    values: list[pa.Array[Any]] = []
     codes: list[list[int]] = []
     for column in partition_columns:
         array = pc.struct_field(adds["partition"], column).combine_chunks()
-        kind = schema.field(column).type
-        array = array.cast(kind)
-        if pa.types.is_string(kind) or pa.types.is_binary(kind):
-            # The protocol: an empty string is the NULL of a partition value, whatever its type.
-            array = pc.if_else(pc.equal(pc.binary_length(array), 0), pa.scalar(None, kind), array)
+        array = array.cast(schema.field(column).type)
         encoded = pc.dictionary_encode(array, null_encoding="encode")
         values.append(encoded.dictionary)
         codes.append(encoded.indices.to_pylist())
@@ -167,15 +173,9 @@ def _file_sets(
     )
 
 
-def _nullable_where_null(
-    schema: pa.Schema, partition_columns: tuple[str, ...], sets: tuple[FileSet, ...]
-) -> pa.Schema:
-    """Take back a promise of no NULL that the partition values break: a planner would believe it."""
-    for place, column in enumerate(partition_columns):
-        at = schema.get_field_index(column)
-        if not schema.field(at).nullable and any(not s.partition[place].is_valid for s in sets):
-            schema = schema.set(at, schema.field(at).with_nullable(True))  # noqa: FBT003 - pyarrow's own
-    return schema
+def _has_empty_text(table: DeltaTable) -> bool:
+    """Whether an empty string is a partition value: NULL by the protocol, text when scanned."""
+    return any("" in partition.values() for partition in table.partitions())
 
 
 def _reading(
@@ -190,8 +190,6 @@ def _reading(
         return Reading.NATIVE, ""
     if blocking := sorted(features & _LIBRARY_CANNOT_SCAN):
         return Reading.REFUSED, f"its features do not go together here: {', '.join(blocking)}"
-    if many and not has_vectors:
-        return Reading.PROVIDER, ""
     if not has_vectors:
         return Reading.PROVIDER, ""
     if bytes_total > DELETION_VECTOR_TABLE_BYTES_MAX:

@@ -49,10 +49,10 @@ def catalog_name(bucket: str) -> str:
 
 
 def locate(name: str, uri: str | Path) -> Location:
-    """Return the location of a bucket given as a ``file://`` URI or a plain path; it need not exist yet.
+    """Return the location of a bucket given as a ``file://`` URI or a plain path.
 
-    Raises Unsupported for other kinds of storage and InvalidRequest for what is no URI or path
-    at all.
+    It need not exist yet. Raises Unsupported for other kinds of storage, and InvalidRequest for
+    what is no URI or path at all.
     """
     catalog = catalog_name(name)
     text = str(uri)

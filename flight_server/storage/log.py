@@ -1,4 +1,4 @@
-"""The Delta log as files: which versions can be rebuilt, when they were made, and whether the log is whole.
+"""The Delta log as files: which versions it can rebuild, of what times, and whether it is whole.
 
 Facts about names and times are those of the protocol document (PROTOCOL.md in delta-io/delta).
 """
@@ -49,7 +49,7 @@ class LogListing:
         return max(max(self.commits, default=-1), max(self.checkpoints, default=-1))
 
     def mark(self, version: int) -> Mark | None:
-        """Return the mark of a version: that of its commit, or of its checkpoint where the commit is gone."""
+        """Return the mark of a version's commit, or of its checkpoint where the commit is gone."""
         return self.commits.get(version) or self.checkpoints.get(version)
 
 
@@ -68,7 +68,10 @@ def mark_of(path: str) -> Mark | None:
 
 
 def list_log(folder: str, name: str) -> LogListing:
-    """List a log once. Raises Unavailable (``table_damaged``) when it cannot be listed or holds no version."""
+    """List a log once.
+
+    Raises Unavailable (``table_damaged``) when it cannot be listed or holds no version.
+    """
     commits: dict[int, Mark] = {}
     whole: dict[int, Mark] = {}
     parts: dict[tuple[int, int], dict[int, Mark]] = {}
@@ -130,7 +133,10 @@ def check_version(listing: LogListing, version: int, name: str) -> None:
 
 
 def check_commit(folder: str, version: int, name: str) -> None:
-    """Check that a commit starts as one: the Delta library takes an empty one for no change and loses its rows."""
+    """Check that a commit starts as one.
+
+    The Delta library takes an empty commit for no change, and its rows are gone without a word.
+    """
     try:
         with Path(commit_path(folder, version)).open("rb") as file:
             head = file.read(64)
@@ -168,7 +174,7 @@ def version_at(listing: LogListing, snapshot: Snapshot, *, time: datetime, name:
 
 
 def _first_with_time_inside(snapshot: Snapshot) -> int | float:
-    """The first version that carries its own time, or infinity."""
+    """Return the first version that carries its own time, or infinity."""
     if snapshot.configuration.get("delta.enableInCommitTimestamps", "").lower() != "true":
         return float("inf")
     text = snapshot.configuration.get("delta.inCommitTimestampEnablementVersion", "0")
@@ -176,7 +182,7 @@ def _first_with_time_inside(snapshot: Snapshot) -> int | float:
 
 
 def _time_inside(listing: LogListing, version: int, *, name: str) -> int:
-    """The time in milliseconds that a commit carries in its first line."""
+    """Return the time in milliseconds that a commit carries in its first line."""
     try:
         with Path(commit_path(listing.folder, version)).open("rb") as file:
             line = json.loads(file.readline(COMMIT_FIRST_LINE_BYTES_MAX))

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ _INT64_LIMIT = 2**63
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A data file: its place, what shows that it changed, and the ``key=value`` folders above it."""
+    """A data file, what shows that it changed, and the ``key=value`` folders above it."""
 
     path: str
     size: int
@@ -45,7 +46,10 @@ class _File:
 
 
 class ParquetTables:
-    """Snapshots of Parquet tables, remembered by what their files look like. Safe to share between threads."""
+    """Snapshots of Parquet tables, remembered by what their files look like.
+
+    Safe to share between threads.
+    """
 
     def __init__(self, *, tables_max: int = 512, files_max: int = 500_000) -> None:
         self._recent = Recent[str, Snapshot](
@@ -73,17 +77,17 @@ class ParquetTables:
 
 
 def is_visible(name: str) -> bool:
-    """Whether a file or folder of that name can hold data: other tools keep their own behind ``_`` and ``.``."""
+    """Whether a file or folder of that name can hold data: ``_`` and ``.`` hide what is not."""
     return not name.startswith(("_", "."))
 
 
 def holds_parquet(folder: str) -> bool:
-    """Whether there is a Parquet file in a folder or below it, Delta tables left out. Raises OSError."""
+    """Whether Parquet lies in a folder or below it, Delta tables left out. Raises OSError."""
     return any(True for _ in _files(folder))
 
 
 def _files(root: str) -> Iterator[_File]:
-    """Data files at or below a path, without those of Delta tables."""
+    """Yield data files at or below a path, without those of Delta tables."""
     if root.endswith(SUFFIX) and not os.path.isdir(root):  # noqa: PTH112 - text paths throughout, for speed
         status = os.stat(root)  # noqa: PTH116 - as above
         yield _File(root, status.st_size, status.st_mtime_ns, ())
@@ -161,7 +165,7 @@ def _read(files: list[_File], stamp: str, name: str) -> Snapshot:
 
 
 def _stored_schema(files: list[_File], name: str) -> pa.Schema:
-    """What the footers say together; of many files a sample, first and last included."""
+    """Return what the footers say together; of many files a sample, first and last included."""
     step = max(1, -(-len(files) // FOOTERS_READ_MAX))
     sample = [*files[::step], files[-1]] if len(files) > 1 else files
     schemas = []
@@ -173,7 +177,7 @@ def _stored_schema(files: list[_File], name: str) -> pa.Schema:
     first = schemas[0]
     if len(files) == 1:
         return first
-    # A file that lacks a column is read as NULL there, so no column of several files can promise more.
+    # A file that lacks a column is read as NULL there, so no column can promise more.
     nullable = [pa.schema([column.with_nullable(True) for column in schema]) for schema in schemas]  # noqa: FBT003
     try:
         return pa.unify_schemas(nullable, promote_options="permissive")
@@ -181,8 +185,8 @@ def _stored_schema(files: list[_File], name: str) -> pa.Schema:
         raise Unsupported(f"the files of the table {name} do not have one schema") from None
 
 
-def _partition_values(texts: list[str]) -> pa.Array:
-    """Values of one partition column: 64-bit integers if all are, else text; NULL as Hive spells it."""
+def _partition_values(texts: list[str]) -> pa.Array[Any]:
+    """Return one partition column: 64-bit integers if all values are, else text."""
     values = [None if text == HIVE_NULL else text for text in texts]
     present = [value for value in values if value is not None]
     if present and all(_is_int64(value) for value in present):

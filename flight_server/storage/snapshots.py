@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -29,7 +30,7 @@ class FileSet:
     ``uris`` are ``file:///`` URIs, percent-encoded.
     """
 
-    partition: tuple[pa.Scalar, ...]
+    partition: tuple[pa.Scalar[Any], ...]
     uris: tuple[str, ...]
 
 

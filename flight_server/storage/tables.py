@@ -1,4 +1,4 @@
-"""Opens Delta tables at their newest state, a version, a time, or exactly the state that a query was planned on."""
+"""Opens Delta tables at their newest state, a version, a time, or exactly a pinned state."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SnapshotLimits:
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """A snapshot, the mark that its version had in the log, and where its commit and the next one lie."""
+    """A snapshot, its mark in the log, and where its commit and the next one lie."""
 
     snapshot: Snapshot
     version: int
@@ -136,18 +136,21 @@ class DeltaTables:
         return newest if version == newest.version else self.at_version(path, version, name=name)
 
     def pinned(self, path: Path, version: int, *, stamp: str, name: str) -> Snapshot:
-        """Return exactly the state of that version and stamp, or raise NotFound (``version_not_found``)."""
+        """Return exactly the state of that version and stamp.
+
+        Raises NotFound (``version_not_found``) when it is gone, and what ``at_version`` raises.
+        """
         snapshot = self.at_version(path, version, name=name)
         if snapshot.stamp != stamp:
             raise no_version(name, "was replaced by another one")
         return snapshot
 
     def _remembered(self, root: str, version: int, mark: Mark) -> Snapshot | None:
-        """A state already known, if its commit is still the same one and its files are still there."""
+        """Return a state already known, if its commit is the same and its files are still there."""
         head = self._heads.get(root)
-        if head is not None and (kept := head.kept) is not None:
-            if kept.version == version and kept.mark == mark:
-                return kept.snapshot
+        kept = head.kept if head is not None else None
+        if kept is not None and kept.version == version and kept.mark == mark:
+            return kept.snapshot
         past = self._past.get((root, version))
         if past is None or past.mark != mark:
             return None

@@ -1,0 +1,153 @@
+"""Listings hold what the caller may read, and not a name more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from flight_server.engine.base import AsOf, RowScan
+from flight_server.errors import NotFound, Unsupported
+from flight_server.service.browse import BASE_TABLE, SYSTEM_TABLE
+from flight_server.service.information_schema import SCHEMAS
+from policies.names import Principal, TableRef
+from tests import tables as zoo
+from tests.service.opened import ADMIN, BOB, PENDING, Lakehouse
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lakehouse:
+    zoo.plain(tmp_path / "p/s/a")
+    zoo.plain(tmp_path / "p/s/b")
+    zoo.plain(tmp_path / "p/t/c")
+    zoo.plain(tmp_path / "o/s/d")
+    (tmp_path / "e").mkdir()
+    house = Lakehouse({"primary": tmp_path / "p", "other": tmp_path / "o", "empty": tmp_path / "e"})
+    house.allow("primary", "s", "a")
+    return house
+
+
+def names(lake: Lakehouse, principal: Principal, **narrow: str) -> list[str]:
+    rows = lake.browser.tables(principal, types=["TABLE"], **narrow)
+    return [str(row.ref) for row in rows]
+
+
+def test_who_sees_what(lake: Lakehouse) -> None:
+    assert lake.browser.catalogs(ADMIN) == ("empty", "other", "primary")
+    assert lake.browser.catalogs(BOB) == ("primary",)
+    assert lake.browser.catalogs(PENDING) == ()
+    assert names(lake, BOB) == ["primary.s.a"]
+    assert len(names(lake, ADMIN)) == 4
+    assert names(lake, PENDING) == []
+    assert lake.browser.schemas(BOB) == (("primary", "information_schema"), ("primary", "s"))
+    assert lake.browser.schemas(PENDING) == ()
+    assert lake.browser.schemas(ADMIN, "empty") == (("empty", "information_schema"),)
+    assert lake.browser.schemas(BOB, "other") == lake.browser.schemas(BOB, "nowhere") == ()
+
+
+def test_tables_are_narrowed(lake: Lakehouse) -> None:
+    assert names(lake, ADMIN, catalog="primary", schema="t") == ["primary.t.c"]
+    assert names(lake, ADMIN, catalog="nowhere") == []
+    kinds = {row.table_type for row in lake.browser.tables(ADMIN)}
+    assert kinds == {BASE_TABLE, SYSTEM_TABLE}
+    for types in (["TABLE"], ["BASE TABLE"], ["table"], ["base table", "VIEW"]):
+        rows = lake.browser.tables(ADMIN, types=types)
+        assert {row.table_type for row in rows} == {BASE_TABLE}
+    assert lake.browser.tables(ADMIN, types=["VIEW"]) == ()
+    assert lake.browser.tables(ADMIN, types=["NONSENSE"]) == ()
+
+
+def test_columns(lake: Lakehouse) -> None:
+    assert lake.browser.columns(BOB, TableRef("primary", "s", "a")) == zoo.NUMBERS
+    made = TableRef("primary", "information_schema", "tables")
+    assert lake.browser.columns(BOB, made) == SCHEMAS["tables"]
+    for ref in (
+        TableRef("primary", "s", "b"),
+        TableRef("other", "information_schema", "tables"),
+        TableRef("primary", "information_schema", "nothing"),
+    ):
+        with pytest.raises(NotFound):
+            lake.browser.columns(BOB, ref)
+
+
+def made(lake: Lakehouse, table: str, principal: Principal) -> list[dict[str, object]]:
+    scan = lake.open("information_schema", table, principal=principal).scan
+    assert isinstance(scan, RowScan)
+    assert scan.rows.schema == SCHEMAS[table]
+    return scan.rows.to_pylist()
+
+
+def test_information_schema_shows_each_their_own(lake: Lakehouse) -> None:
+    assert [row["schema_name"] for row in made(lake, "schemata", BOB)] == [
+        "information_schema",
+        "s",
+    ]
+    own = [row for row in made(lake, "tables", BOB) if row["table_type"] == BASE_TABLE]
+    assert own == [
+        {
+            "table_catalog": "primary",
+            "table_schema": "s",
+            "table_name": "a",
+            "table_type": "BASE TABLE",
+        }
+    ]
+    assert made(lake, "views", BOB) == []
+    columns = [row for row in made(lake, "columns", BOB) if row["table_schema"] == "s"]
+    assert [(row["column_name"], row["ordinal_position"]) for row in columns] == [
+        ("id", 1),
+        ("name", 2),
+    ]
+    assert {row["table_catalog"] for row in made(lake, "tables", ADMIN)} == {
+        "empty",
+        "other",
+        "primary",
+    }
+
+
+def test_information_schema_is_of_visible_catalogs_and_of_now(lake: Lakehouse) -> None:
+    for names_, principal in (
+        (("other", "information_schema", "tables"), BOB),
+        (("primary", "information_schema", "tables"), PENDING),
+        (("primary", "information_schema", "secrets"), ADMIN),
+    ):
+        with pytest.raises(NotFound):
+            lake.open(*names_, principal=principal)
+    with pytest.raises(Unsupported):
+        lake.open("information_schema", "tables", as_of=AsOf(version=0))
+    pin = lake.open("information_schema", "tables").pin
+    assert lake.open("information_schema", "tables", pin=pin).pin == pin
+
+
+def test_columns_are_described_as_sql_does(tmp_path: Path) -> None:
+    fields: list[pa.Field[Any]] = [
+        pa.field("i", pa.int32(), nullable=False),
+        pa.field("d", pa.decimal128(12, 3)),
+        pa.field("t", pa.timestamp("us", tz="UTC"), metadata={"comment": "when"}),
+        pa.field("f", pa.float64()),
+        pa.field("x", pa.string()),
+    ]
+    zoo.DeltaFolder(tmp_path / "s/t", pa.schema(fields)).create()
+    pq.write_table(pa.table({"n": pa.array([[1]])}), tmp_path / "p.parquet")
+    rows = made(Lakehouse({"primary": tmp_path}), "columns", ADMIN)
+    found = {
+        str(row["column_name"]): row for row in rows if row["table_schema"] != "information_schema"
+    }
+    wanted = (
+        "is_nullable",
+        "data_type",
+        "numeric_precision",
+        "numeric_scale",
+        "datetime_precision",
+    )
+    assert {name: tuple(row[key] for key in wanted) for name, row in found.items()} == {
+        "i": ("NO", "INTEGER", 32, 0, None),
+        "d": ("YES", "DECIMAL(12,3)", 12, 3, None),
+        "t": ("YES", "TIMESTAMP WITH TIME ZONE", None, None, 6),
+        "f": ("YES", "DOUBLE", 53, None, None),
+        "x": ("YES", "VARCHAR", None, None, None),
+        "n": ("YES", "ARRAY", None, None, None),
+    }
+    assert found["t"]["comment"] == "when"
