@@ -31,6 +31,7 @@ class Format(StrEnum):
 
 def config(
     folder: FolderArgument = None,
+    *,
     config: ConfigOption = None,
     output: Annotated[Format, typer.Option("--format", help="How to show them.")] = Format.TOML,
     markdown: Annotated[

@@ -22,6 +22,7 @@ _COLORS = {"green": typer.colors.GREEN, "yellow": typer.colors.YELLOW, "red": ty
 
 def doctor(
     folder: FolderArgument = None,
+    *,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     config: ConfigOption = None,

@@ -67,6 +67,7 @@ class Format(StrEnum):
 @app.command(epilog=ADD_EXAMPLES)
 def add(
     name: NameArgument,
+    *,
     role: Annotated[
         str, typer.Option(help="Base role: guest, pending, registered, trader or admin.")
     ] = "registered",
@@ -92,6 +93,7 @@ def add(
 
 @app.command("list", epilog=LIST_EXAMPLES)
 def list_users(
+    *,
     output: Annotated[Format, typer.Option("--format", help="How to list them.")] = Format.TABLE,
     folder: FolderOption = None,
     config: ConfigOption = None,
@@ -109,6 +111,7 @@ def list_users(
 @app.command(epilog=CHANGE_EXAMPLES)
 def passwd(
     name: NameArgument,
+    *,
     password_stdin: PasswordStdin = False,
     folder: FolderOption = None,
     config: ConfigOption = None,

@@ -114,7 +114,7 @@ def _system(settings: Settings) -> Iterator[Finding]:
         yield _red("system folder", f"{folder} cannot be written: {problem}")
     else:
         yield _green("system folder", f"{folder} can be written and synced")
-    yield _disk("disk space", nearest, DISK_BYTES_MIN)
+    yield _disk("disk space", nearest, wanted=DISK_BYTES_MIN)
 
 
 def _secret_file(settings: Settings) -> Iterator[Finding]:
@@ -144,7 +144,7 @@ def _spill(settings: Settings) -> Iterator[Finding]:
     if not os.access(_existing(folder), os.W_OK | os.X_OK):
         yield _red("spill folder", f"{folder} cannot be written")
     else:
-        yield _disk("spill folder", _existing(folder), settings.workers.spill_bytes_max)
+        yield _disk("spill folder", _existing(folder), wanted=settings.workers.spill_bytes_max)
 
 
 def _tls(settings: Settings) -> Iterator[Finding]:
@@ -189,7 +189,7 @@ def _versions() -> Iterator[Finding]:
             yield _red(name, "is not installed")
             continue
         wanted = bounds.get(name, "")
-        if all(_holds(version, sign, bound) for sign, bound in _BOUND.findall(wanted)):
+        if all(_holds(version, sign, bound=bound) for sign, bound in _BOUND.findall(wanted)):
             yield _green(name, version)
         else:
             yield _red(name, f"{version} is outside {wanted}")
@@ -210,7 +210,7 @@ def _bounds() -> dict[str, str]:
     return found
 
 
-def _holds(version: str, sign: str, bound: str) -> bool:
+def _holds(version: str, sign: str, *, bound: str) -> bool:
     found, wanted = _numbers(version), _numbers(bound)
     length = max(len(found), len(wanted))
     found, wanted = (each + (0,) * (length - len(each)) for each in (found, wanted))
@@ -284,7 +284,7 @@ def _probe(folder: Path) -> str | None:
     return None
 
 
-def _disk(subject: str, folder: Path, wanted: int) -> Finding:
+def _disk(subject: str, folder: Path, *, wanted: int) -> Finding:
     free = shutil.disk_usage(folder).free
     text = f"{free / 1024**3:.1f} GiB free at {folder}"
     if free < min(wanted, DISK_BYTES_MIN) // 10:

@@ -158,6 +158,7 @@ def client_password(environ: Mapping[str, str] | None = None) -> str | None:
 def load(
     config_file: Path | None,
     overrides: Mapping[str, object],
+    *,
     environ: Mapping[str, str] | None = None,
 ) -> Settings:
     """Return the effective settings.

@@ -102,7 +102,7 @@ class SystemTable:
         self._random_bytes = random_bytes
         self._loading = threading.Lock()
         self._writing = threading.Lock()
-        self._current = self._snapshot(-1, {}, ())
+        self._current = self._snapshot(-1, {})
 
     def snapshot(self) -> Snapshot:
         """Return the newest state; asks the disk only whether a newer version exists.
@@ -179,7 +179,7 @@ class SystemTable:
         return self._log_folder / f"{version:020d}.json"
 
     def _snapshot(
-        self, version: int, rows: Rows, files: tuple[str, ...], *, writable: bool = True
+        self, version: int, rows: Rows, *, files: tuple[str, ...] = (), writable: bool = True
     ) -> Snapshot:
         return Snapshot(
             version=version,
@@ -193,13 +193,13 @@ class SystemTable:
     def _load(self) -> Snapshot:
         try:
             if not self._log_folder.is_dir() or not any(self._log_folder.glob("*[0-9].json")):
-                return self._snapshot(-1, {}, ())
+                return self._snapshot(-1, {})
             table = DeltaTable(str(self._folder))
             version = table.version()
             entry = self._entry(version)
             if entry.exists() and entry.stat().st_size == 0:
                 # Left by a power cut in another writer; the library would read it as "no change".
-                raise OSError("the newest log entry is empty")  # noqa: TRY301 - one way out for all that is unreadable
+                raise OSError("the newest log entry is empty")
             actions = pa.table(table.get_add_actions(flatten=True))
             files = tuple(str(path) for path in actions["path"].to_pylist())
             protocol = table.protocol()
@@ -210,7 +210,7 @@ class SystemTable:
             protocol.min_reader_version <= _READER_VERSION_MAX
             and protocol.min_writer_version <= _WRITER_VERSION_MAX
         )
-        return self._snapshot(version, rows, files, writable=writable)
+        return self._snapshot(version, rows, files=files, writable=writable)
 
     def _by_key(self, table: pa.Table) -> dict[str, Row]:
         rows: dict[str, Row] = {}
@@ -249,7 +249,7 @@ class SystemTable:
             remove_files([self._folder / name])
             return None
         kept = () if rewrite else before.files
-        return self._snapshot(before.version + 1, merged, (*kept, name))
+        return self._snapshot(before.version + 1, merged, files=(*kept, name))
 
     # The actions below follow the Delta protocol, "Actions":
     # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions

@@ -17,7 +17,7 @@ from tests.clocks import StandingClock
 def look(folder: Path | str, **overrides: Any) -> dict[str, Finding]:
     flags = {"storage.primary": str(folder), "server.port": 0}
     flags |= {key.replace("__", "."): value for key, value in overrides.items()}
-    findings = list(examine(load(None, flags, {}), StandingClock()))
+    findings = list(examine(load(None, flags, environ={}), StandingClock()))
     return {finding.subject: finding for finding in findings}
 
 
@@ -81,4 +81,4 @@ def test_passwords_in_clear_are_yellow(tmp_path: Path) -> None:
     ],
 )
 def test_versions_compare_by_number(version: str, sign: str, bound: str, holds: bool) -> None:
-    assert checks._holds(version, sign, bound) is holds
+    assert checks._holds(version, sign, bound=bound) is holds

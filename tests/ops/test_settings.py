@@ -25,13 +25,13 @@ def refused(
     environ: dict[str, str] | None = None,
 ) -> str:
     with pytest.raises(errors.InvalidRequest) as caught:
-        load(config, overrides or {}, environ or {})
+        load(config, overrides or {}, environ=environ or {})
     assert caught.value.code == "invalid_settings"
     return str(caught.value)
 
 
 def test_nothing_at_all_gives_the_documented_defaults() -> None:
-    settings = load(None, {}, {})
+    settings = load(None, {}, environ={})
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 31337)
     assert settings.limits.batch_bytes_max == 3_670_016
     assert settings.limits.result_bytes_max == 64 * 1024**3
@@ -43,12 +43,15 @@ def test_nothing_at_all_gives_the_documented_defaults() -> None:
 def test_later_wins_and_the_origin_is_known(tmp_path: Path) -> None:
     config = write(tmp_path, "[server]\nport = 1\nhost = 'a'\n[log]\nlevel = 'debug'\n")
     environ = {"LAKEFLIGHT_SERVER__PORT": "2", "LAKEFLIGHT_SERVER__HOST": ""}
-    settings = load(config, {"server.port": 3, "server.host": None}, environ)
+    settings = load(config, {"server.port": 3, "server.host": None}, environ=environ)
     assert (settings.server.port, settings.server.host, settings.log.level) == (3, "a", "DEBUG")
     assert settings.origin("server.port") == "flag"
     assert settings.origin("server.host") == "file lakeflight.toml"
-    assert load(config, {}, environ).origin("server.port") == "environment LAKEFLIGHT_SERVER__PORT"
-    assert load(None, {}, {"LAKEFLIGHT_CONFIG": str(config)}).server.port == 1
+    assert (
+        load(config, {}, environ=environ).origin("server.port")
+        == "environment LAKEFLIGHT_SERVER__PORT"
+    )
+    assert load(None, {}, environ={"LAKEFLIGHT_CONFIG": str(config)}).server.port == 1
 
 
 def test_the_names_of_the_forerunners_work_and_ours_win() -> None:
@@ -57,15 +60,15 @@ def test_the_names_of_the_forerunners_work_and_ours_win() -> None:
         "DELTA_DATA_ROOT": "/data",
         "POLARWAY_JWT_SECRET": SECRET,
     }
-    settings = load(None, {}, environ)
+    settings = load(None, {}, environ=environ)
     assert settings.storage.system_path == Path("/state")
     assert settings.storage.primary_path == Path("/data")
     assert settings.auth.secret is not None
     assert settings.auth.secret.get_secret_value() == SECRET
-    assert load(None, {}, {"DELTA_DATA_ROOT": "/data"}).storage.system_path == Path(
+    assert load(None, {}, environ={"DELTA_DATA_ROOT": "/data"}).storage.system_path == Path(
         "/data/.lakeflight"
     )
-    ours = load(None, {}, {**environ, "LAKEFLIGHT_STORAGE__PRIMARY": "/ours"})
+    ours = load(None, {}, environ={**environ, "LAKEFLIGHT_STORAGE__PRIMARY": "/ours"})
     assert ours.storage.primary == "/ours"
 
 
@@ -150,7 +153,7 @@ def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_setting() -> None:
     load(
         None,
         {},
-        {
+        environ={
             "LAKEFLIGHT_SERVICE_HOST": "10.0.0.1",
             "LAKEFLIGHT_SERVICE_PORT": "31337",
             "LAKEFLIGHT_SERVICE_PORT_GRPC": "31337",
@@ -168,7 +171,7 @@ def test_wrong_overrides_are_refused() -> None:
 
 
 def test_secrets_show_nowhere() -> None:
-    settings = load(None, {"auth.secret": SECRET, "admin.password": "hunter2-hunter2"}, {})
+    settings = load(None, {"auth.secret": SECRET, "admin.password": "hunter2-hunter2"}, environ={})
     shown = repr(settings) + str(list(settings.entries())) + settings.model_dump_json()
     assert SECRET not in shown
     assert "hunter2" not in shown
@@ -177,17 +180,17 @@ def test_secrets_show_nowhere() -> None:
 
 def test_paths_in_the_file_start_at_the_file(tmp_path: Path) -> None:
     config = write(tmp_path, "[storage]\nprimary = 'lake'\nbuckets = {'b' = 'b', 's' = 's3://x/y'}")
-    storage = load(config, {}, {}).storage
+    storage = load(config, {}, environ={}).storage
     assert storage.primary == str(tmp_path / "lake")
     assert storage.buckets == {"b": str(tmp_path / "b"), "s": "s3://x/y"}
-    assert load(None, {"storage.primary": "lake"}, {}).storage.primary == "lake"
+    assert load(None, {"storage.primary": "lake"}, environ={}).storage.primary == "lake"
 
 
 def test_buckets_come_from_several_places(tmp_path: Path) -> None:
     config = write(tmp_path, "[storage.buckets]\na = '/file'\nb = '/file'")
     environ = {"LAKEFLIGHT_STORAGE__BUCKETS__B": "/env"}
     as_json = {"LAKEFLIGHT_STORAGE__BUCKETS": '{"profile:user": "/json"}'}
-    settings = load(config, {"storage.buckets": {"c": "/flag"}}, {**environ, **as_json})
+    settings = load(config, {"storage.buckets": {"c": "/flag"}}, environ={**environ, **as_json})
     assert settings.storage.buckets == {
         "a": "/file",
         "b": "/env",
@@ -198,7 +201,9 @@ def test_buckets_come_from_several_places(tmp_path: Path) -> None:
 
 def test_where_the_server_keeps_its_state() -> None:
     def storage(**values: str) -> Any:
-        return load(None, {f"storage.{key}": value for key, value in values.items()}, {}).storage
+        return load(
+            None, {f"storage.{key}": value for key, value in values.items()}, environ={}
+        ).storage
 
     assert storage(primary="file:///a%20b/c").system_path == Path("/a b/c/.lakeflight")
     assert storage(primary="s3://a/b", system="file:///x%20y").system_path == Path("/x y")
@@ -216,9 +221,9 @@ def test_sizes_have_units(text: str, size: int) -> None:
     environ = {"LAKEFLIGHT_LIMITS__SQL_BYTES_MAX": text}
     if size > 16 * 1024**2:
         environ = {"LAKEFLIGHT_WORKERS__MEMORY_BYTES_MAX": text}
-        assert load(None, {}, environ).workers.memory_bytes_max == size
+        assert load(None, {}, environ=environ).workers.memory_bytes_max == size
     else:
-        assert load(None, {}, environ).limits.sql_bytes_max == size
+        assert load(None, {}, environ=environ).limits.sql_bytes_max == size
 
 
 GRANTS = """
@@ -237,7 +242,7 @@ effect = "deny"
 
 
 def test_grants_become_a_policy_book(tmp_path: Path) -> None:
-    book = load(write(tmp_path, GRANTS), {}, {}).policy_book()
+    book = load(write(tmp_path, GRANTS), {}, environ={}).policy_book()
     assert book.grants == (
         Grant(Privilege.READ, ("primary", "tpch"), role="registered"),
         Grant(Privilege.WRITE, ("profile_user", "s", "a.b"), user="alice", effect=Effect.DENY),
@@ -245,12 +250,12 @@ def test_grants_become_a_policy_book(tmp_path: Path) -> None:
 
 
 def test_the_version_of_the_book_is_that_of_its_content(tmp_path: Path) -> None:
-    settings = load(write(tmp_path, GRANTS), {}, {})
+    settings = load(write(tmp_path, GRANTS), {}, environ={})
     turned = settings.model_copy(update={"grants": settings.grants[::-1]})
     fewer = settings.model_copy(update={"grants": settings.grants[:1]})
     versions = [each.policy_book().version for each in (settings, turned, fewer)]
     assert versions[0] == versions[1] != versions[2]
-    assert load(None, {}, {}).policy_book().grants == ()
+    assert load(None, {}, environ={}).policy_book().grants == ()
 
 
 def test_every_setting_has_a_meaning_and_a_limit_names_its_bound() -> None:
@@ -262,7 +267,7 @@ def test_every_setting_has_a_meaning_and_a_limit_names_its_bound() -> None:
             assert inner.description, f"{name}.{key}"
             if inner.annotation in (int, float):
                 assert inner.metadata, f"{name}.{key} has no bounds"
-    assert len(list(load(None, {}, {}).entries())) > 35
+    assert len(list(load(None, {}, environ={}).entries())) > 35
 
 
 def test_processes_of_the_server_inherit_no_secret() -> None:
