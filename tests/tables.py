@@ -152,29 +152,37 @@ def with_deletion_vector(path: Path, *, deleted: Sequence[int] = (1, 3, 8)) -> p
     return rows.filter(pc.invert(pc.is_in(rows["id"], pa.array(deleted, pa.int64()))))
 
 
-def with_column_mapping(path: Path, *, mode: str = "name", partitioned: bool = False) -> pa.Table:
+def _mapped(name: str, kind: pa.DataType, number: int) -> pa.Field[Any]:
+    """A field of the schema that is called ``col-<number>`` in the files."""
+    keys = {
+        "delta.columnMapping.id": str(number),
+        "delta.columnMapping.physicalName": f"col-{number}",
+    }
+    return pa.field(name, kind, metadata=keys)
+
+
+def _physical(kind: pa.DataType, number: int) -> pa.Field[Any]:
+    """The same field as the files have it."""
+    return pa.field(f"col-{number}", kind, metadata={"PARQUET:field_id": str(number)})
+
+
+def _mapping(mode: str) -> dict[str, str]:
+    return {"delta.columnMapping.mode": mode, "delta.columnMapping.maxColumnId": "9"}
+
+
+def with_column_mapping(
+    path: Path, *, mode: str = "name", partitioned: bool = False, deleted: Sequence[int] = ()
+) -> pa.Table:
     """A table whose columns have other names in the files than in the schema."""
-
-    def mapped(name: str, kind: pa.DataType, number: int) -> pa.Field[Any]:
-        keys = {
-            "delta.columnMapping.id": str(number),
-            "delta.columnMapping.physicalName": f"col-{number}",
-        }
-        return pa.field(name, kind, metadata=keys)
-
-    schema = pa.schema([mapped("id", pa.int64(), 1), mapped("name", pa.string(), 2)])
-    physical = pa.schema(
-        [
-            pa.field(f"col-{i}", column.type, metadata={"PARQUET:field_id": str(i)})
-            for i, column in enumerate(schema, 1)
-        ]
-    )
+    logical = pa.schema([_mapped("id", pa.int64(), 1), _mapped("name", pa.string(), 2)])
+    physical = pa.schema([_physical(pa.int64(), 1), _physical(pa.string(), 2)])
     folder = DeltaFolder(
         path,
-        schema,
+        logical,
         partition_by=["name"] if partitioned else [],
         reader_version=2,
-        configuration={"delta.columnMapping.mode": mode, "delta.columnMapping.maxColumnId": "2"},
+        reader_features=["columnMapping", "deletionVectors"] if deleted else [],
+        configuration=_mapping(mode),
     )
     if partitioned:
         rows = pa.table({"id": [1], "name": ["a"]}, schema=NUMBERS)
@@ -182,8 +190,21 @@ def with_column_mapping(path: Path, *, mode: str = "name", partitioned: bool = F
         folder.create(folder.add(data, "f0.parquet", partition={"col-2": "a"}))
         return rows
     rows = numbers(0, 10)
-    folder.create(folder.add(pa.table(rows.columns, schema=physical), "f0.parquet"))
-    return rows
+    data = pa.table(rows.columns, schema=physical)
+    vector = inline_deletion_vector(deleted) if deleted else None
+    folder.create(folder.add(data, "f0.parquet", deletion_vector=vector))
+    return rows.filter(pc.invert(pc.is_in(rows["id"], pa.array(deleted, pa.int64()))))
+
+
+def with_nested_column_mapping(path: Path) -> pa.Table:
+    """A table whose nested fields have other names in the files than in the schema."""
+    logical = pa.schema([_mapped("s", pa.struct([_mapped("x", pa.int64(), 2)]), 1)])
+    physical = pa.schema([_physical(pa.struct([_physical(pa.int64(), 2)]), 1)])
+    folder = DeltaFolder(path, logical, reader_version=2, configuration=_mapping("name"))
+    data = pa.Table.from_pylist([{"col-1": {"col-2": 7}}, {"col-1": None}], schema=physical)
+    folder.create(folder.add(data, "f0.parquet"))
+    plain_type = pa.struct([pa.field("x", pa.int64())])
+    return pa.Table.from_pylist([{"s": {"x": 7}}, {"s": None}], schema=schema(s=plain_type))
 
 
 def without_statistics(path: Path) -> pa.Table:

@@ -78,15 +78,18 @@ def list_log(folder: str, name: str) -> LogListing:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if found := _COMMIT.fullmatch(entry.name):
-                    commits[int(found[1])] = _entry_mark(entry)
-                elif found := _CHECKPOINT.fullmatch(entry.name):
-                    version = int(found[1])
-                    if found[2] is None:
-                        whole[version] = _entry_mark(entry)
-                    else:
-                        several = parts.setdefault((version, int(found[3])), {})
-                        several[int(found[2])] = _entry_mark(entry)
+                commit = _COMMIT.fullmatch(entry.name)
+                found = commit or _CHECKPOINT.fullmatch(entry.name)
+                # A file that a cleanup takes away meanwhile was not needed.
+                if found is None or (mark := mark_of(entry.path)) is None:
+                    continue
+                version = int(found[1])
+                if commit:
+                    commits[version] = mark
+                elif found[2] is None:
+                    whole[version] = mark
+                else:
+                    parts.setdefault((version, int(found[3])), {})[int(found[2])] = mark
     except OSError:
         raise damaged(name, "its log cannot be listed") from None
     for (version, count), several in parts.items():
@@ -95,11 +98,6 @@ def list_log(folder: str, name: str) -> LogListing:
     if not commits and not whole:
         raise damaged(name, "its log holds no commit")
     return LogListing(folder, commits, whole, _rebuildable(commits, whole))
-
-
-def _entry_mark(entry: os.DirEntry[str]) -> Mark:
-    status = entry.stat()
-    return Mark(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _rebuildable(commits: Mapping[int, Mark], checkpoints: Mapping[int, Mark]) -> tuple[int, ...]:

@@ -179,7 +179,9 @@ class DeltaTables:
             version = listing.latest
             check_version(listing, version, name)
             table = open_delta(root, None, name)
-        version = max(version, table.version())
+        for number in range(version + 1, table.version() + 1):  # committed in between
+            check_commit(folder, number, name)
+            version = number
         mark = mark_of(commit_path(folder, version)) or list_log(folder, name).mark(version)
         if mark is None or table.version() != version:
             raise damaged(name, "its log changed while it was read")

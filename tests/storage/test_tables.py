@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +14,6 @@ from deltalake import DeltaTable
 
 from flight_server.engine.base import FileGroup, FileScan, ProviderScan, RowScan, Scan
 from flight_server.errors import (
-    InvalidRequest,
     LakeflightError,
     NotFound,
     Unavailable,
@@ -70,6 +67,11 @@ RIGHT: dict[str, tuple[Callable[[Path], pa.Table], Reading]] = {
     "vector in a file": (zoo.with_relative_deletion_vector, Reading.ROWS),
     "mapped by name": (zoo.with_column_mapping, Reading.PROVIDER),
     "mapped by id": (lambda path: zoo.with_column_mapping(path, mode="id"), Reading.PROVIDER),
+    "mapped and nested": (zoo.with_nested_column_mapping, Reading.PROVIDER),
+    "mapped with a vector": (
+        lambda path: zoo.with_column_mapping(path, deleted=(0, 9)),
+        Reading.ROWS,
+    ),
     "mapped partition": (
         lambda path: zoo.with_column_mapping(path, partitioned=True),
         Reading.PROVIDER,
@@ -89,6 +91,16 @@ def test_reads_tables_of_other_writers_right(kind: str, tmp_path: Path, store: D
     assert snapshot.reading is reading
     assert same_rows(rows_of(scan_of(tmp_path / "t", snapshot)), expected)
     assert snapshot.schema.names == expected.schema.names
+
+
+def test_refuses_large_tables_under_deletion_vectors(
+    tmp_path: Path, store: DeltaTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flight_server.storage.delta.DELETION_VECTOR_TABLE_BYTES_MAX", 1000)
+    zoo.with_deletion_vector(tmp_path / "t")
+    snapshot = store.newest(tmp_path / "t", name=NAME)
+    assert snapshot.reading is Reading.REFUSED
+    assert "deletion_vector_table_bytes_max=1000" in snapshot.refusal
 
 
 def test_refuses_features_that_nobody_knows(tmp_path: Path, store: DeltaTables) -> None:
@@ -233,58 +245,6 @@ def test_versions_whose_files_were_vacuumed(tmp_path: Path, store: DeltaTables) 
     with pytest.raises(NotFound) as caught:
         store.pinned(folder.path, 0, stamp=remembered.stamp, name=NAME)
     assert caught.value.code == "version_not_found"
-
-
-def at(milliseconds: int) -> datetime:
-    return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-
-
-def touch(folder: zoo.DeltaFolder, version: int, milliseconds: int) -> None:
-    time = int(at(milliseconds).timestamp() * 1000) * 1_000_000 + 999
-    os.utime(folder.commit_path(version), ns=(time, time))
-
-
-def test_times_are_those_of_the_commits_files(tmp_path: Path, store: DeltaTables) -> None:
-    folder = zoo.DeltaFolder(tmp_path / "t", zoo.NUMBERS).create()
-    folder.commit()
-    folder.commit()
-    for version, time in enumerate((0, 5000, 5000)):  # two in the same millisecond follow on
-        touch(folder, version, time)
-    for time, version in ((0, 0), (4999, 0), (5000, 1), (5001, 2), (90_000, 2)):
-        assert store.at_time(folder.path, at(time), name=NAME).version == version
-    with pytest.raises(NotFound) as caught:
-        store.at_time(folder.path, at(-1), name=NAME)
-    assert caught.value.code == "version_not_found"
-
-
-def test_times_inside_the_commits_count_where_there_are_any(
-    tmp_path: Path, store: DeltaTables
-) -> None:
-    folder = zoo.DeltaFolder(tmp_path / "t", zoo.NUMBERS).create()
-    folder.configuration = {
-        "delta.enableInCommitTimestamps": "true",
-        "delta.inCommitTimestampEnablementVersion": "1",
-    }
-    folder.commit(folder.metadata())
-    folder.commit()
-    for version, time in ((1, 1000), (2, 2000)):
-        path = folder.commit_path(version)
-        info, *rest = path.read_text().splitlines()
-        line = json.loads(info)
-        line["commitInfo"]["inCommitTimestamp"] = int(at(time).timestamp() * 1000)
-        path.write_text("\n".join([json.dumps(line), *rest]))
-    for version in range(3):
-        touch(folder, version, version)  # later copying made the files' times useless
-    for time, version in ((0, 0), (999, 0), (1000, 1), (1999, 1), (2000, 2), (9000, 2)):
-        assert store.at_time(folder.path, at(time), name=NAME).version == version
-
-
-def test_times_in_the_future_or_without_zone_are_refused(tmp_path: Path) -> None:
-    zoo.plain(tmp_path / "t")
-    store = DeltaTables(FixedClock(at(0)))
-    for time in (at(1), at(0).replace(tzinfo=None)):
-        with pytest.raises(InvalidRequest):
-            store.at_time(tmp_path / "t", time, name=NAME)
 
 
 def _empty(path: Path) -> None:
