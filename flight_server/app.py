@@ -22,6 +22,7 @@ from flight_server.engine.base import BatchLimits
 from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
 from flight_server.ops.settings import Settings
+from flight_server.protocol.sql_info import Abilities
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
 from flight_server.rpc.catalog import CatalogReplies
@@ -129,7 +130,7 @@ class Gateway:
         return LakehouseServer(
             self._address(),
             queries,
-            CatalogReplies(browser),
+            CatalogReplies(browser, Abilities(statement_bytes_max=settings.limits.sql_bytes_max)),
             callers=CallerMiddlewareFactory(
                 SignIn(users, tokens, random_bytes=os.urandom),
                 random_bytes=os.urandom,

@@ -10,7 +10,7 @@ import pyarrow as pa
 from flight_server import errors
 from flight_server.protocol import commands, metadata
 from flight_server.protocol.patterns import equals, like
-from flight_server.protocol.sql_info import SQL_INFO_SCHEMA, sql_info
+from flight_server.protocol.sql_info import SQL_INFO_SCHEMA, Abilities, sql_info
 from flight_server.service.browse import TABLE_TYPES, Browser
 from flight_server.service.browse import TableRow as Listed
 from flight_server.service.request import Request
@@ -45,8 +45,9 @@ _SCHEMAS: Mapping[type[CatalogCommand], pa.Schema] = {
 class CatalogReplies:
     """Answers the catalog commands; every answer is narrowed to its caller when it is made."""
 
-    def __init__(self, browser: Browser) -> None:
+    def __init__(self, browser: Browser, abilities: Abilities) -> None:
         self._browser = browser
+        self.abilities = abilities
 
     def schema(self, command: CatalogCommand) -> pa.Schema:
         """Return the reference schema of a reply."""
@@ -111,7 +112,9 @@ class CatalogReplies:
 
 
 _REPLIES: Mapping[type[CatalogCommand], Callable[[CatalogReplies, Request, Any], pa.Table]] = {
-    commands.GetSqlInfo: lambda _self, _request, command: sql_info(command.info),
+    commands.GetSqlInfo: lambda replies, _request, command: sql_info(
+        command.info, replies.abilities
+    ),
     commands.GetXdbcTypeInfo: lambda _self, _request, command: metadata.xdbc_type_info(
         command.data_type
     ),
