@@ -9,7 +9,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from flight_server.ops.sections import Section, catalog_name
+from flight_server.ops.sections import Section
+from flight_server.storage.locations import catalog_name
 from policies.book import PolicyBook
 from policies.names import Privilege
 from policies.rules import Effect, Grant

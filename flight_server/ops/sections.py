@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from flight_server.errors import InvalidRequest
+from flight_server.storage.locations import catalog_name
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _UNITS = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": 1024**4}
@@ -364,11 +365,6 @@ class LogSettings(Section):
     @classmethod
     def _upper(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
-
-
-def catalog_name(bucket: str) -> str:
-    """Return how a bucket is called in SQL: ``profile:user`` is ``profile_user``."""
-    return bucket.replace(":", "_")
 
 
 def _location(value: str) -> str:

@@ -31,8 +31,8 @@ from flight_server.ops.sections import (
     ServerSettings,
     StorageSettings,
     WorkerSettings,
-    catalog_name,
 )
+from flight_server.storage.locations import catalog_name
 from policies.book import PolicyBook
 
 __all__ = [

@@ -57,18 +57,30 @@ class GovernedTables:
         as_of = pin.as_of if pin else as_of
         return GovernedTable(Pin(ref, snapshot.version, snapshot.stamp, as_of), scan)
 
+    def pin(self, ref: TableRef, principal: Principal, *, as_of: AsOf | None) -> Pin:
+        """Name the state that ``open`` would open now, without opening it; raises as it does."""
+        if ref.schema == INFORMATION_SCHEMA:
+            self._check_made(ref, principal, as_of=as_of)
+            return Pin(ref, None, _MADE_ANEW)
+        entry = self._browser.find(principal, ref)
+        snapshot = self._opener.open(entry, as_of=as_of)
+        return Pin(ref, snapshot.version, snapshot.stamp, as_of)
+
     def _open_made(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None
     ) -> GovernedTable:
         """Make a table of ``information_schema``: always the present, whatever was pinned."""
+        self._check_made(ref, principal, as_of=as_of)
+        rows = information_schema.rows(self._browser, principal, ref.table)
+        return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
+
+    def _check_made(self, ref: TableRef, principal: Principal, *, as_of: AsOf | None) -> None:
         if ref.table not in information_schema.SCHEMAS or not self._browser.sees_catalog(
             principal, ref.bucket
         ):
             raise self._browser.missing(principal, ref)
         if as_of is not None:
             raise Unsupported("information_schema has no older versions")
-        rows = information_schema.rows(self._browser, principal, ref.table)
-        return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
 
     def _scan(self, entry: Entry, snapshot: Snapshot) -> Scan:
         schema = without_metadata(snapshot.schema)

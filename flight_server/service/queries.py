@@ -7,16 +7,17 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine.base import Description, Engine, Query, Tables
+from flight_server.engine.base import AsOf, Description, Engine, Pin, Query
 from flight_server.engine.wire import pin_from_json, pin_to_json
 from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
+from policies.names import Principal, TableRef
 
 _TICKET = "query"
 _HANDLE = "statement"
@@ -41,6 +42,14 @@ class Planned:
     expires_at: datetime
 
 
+class Pins(Protocol):
+    """What queries ask of the tables: which state one would be read at."""
+
+    def pin(self, ref: TableRef, principal: Principal, *, as_of: AsOf | None) -> Pin:
+        """Name the state that a table would be opened at for somebody; raises as opening does."""
+        ...
+
+
 class Queries:
     """The use cases of a query.
 
@@ -50,7 +59,7 @@ class Queries:
     """
 
     def __init__(
-        self, engine: Engine, tables: Tables, sealer: Sealer, *, limits: QueryLimits, clock: Clock
+        self, engine: Engine, tables: Pins, sealer: Sealer, *, limits: QueryLimits, clock: Clock
     ) -> None:
         self._engine = engine
         self._tables = tables
@@ -133,10 +142,10 @@ class Queries:
         """Whether every table would be opened at the very same state by this caller now."""
         for pin in description.pins:
             try:
-                table = self._tables.open(pin.ref, query.principal, as_of=pin.as_of, pin=None)
+                now = self._tables.pin(pin.ref, query.principal, as_of=pin.as_of)
             except errors.LakeflightError:
                 return False  # planning again says what is wrong
-            if table.pin != pin:
+            if now != pin:
                 return False
         return True
 

@@ -283,3 +283,17 @@ def test_processes_of_the_server_inherit_no_secret() -> None:
 def test_debugging_follows_the_variable() -> None:
     assert debugging({"LAKEFLIGHT_LOG__LEVEL": "debug"})
     assert not debugging({})
+
+
+def test_a_deny_on_a_bucket_with_a_dash_is_a_deny_on_its_catalog() -> None:
+    settings = load(
+        None,
+        {
+            "storage.buckets": {"my-data": "/somewhere"},
+            "grants": [
+                {"privilege": "read", "resource": "my-data", "user": "ann", "effect": "deny"}
+            ],
+        },
+        environ={},
+    )
+    assert settings.policy_book().grants[0].resource == ("my_data",)
