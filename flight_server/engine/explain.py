@@ -1,4 +1,4 @@
-"""Takes server paths out of the plans that EXPLAIN shows: a file keeps its name relative to its table."""
+"""Takes server paths out of the plans that EXPLAIN shows; files keep their names in the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DIRECTORIES = re.compile(r"[^\[\],{}]*/")
 
 
 def redacted(batch: pa.RecordBatch, scans: Iterable[Scan]) -> pa.RecordBatch:
-    """The batch with every text column cleaned of the folders of these tables, and of any other in a list of files."""
+    """Return the batch with no folder of these tables, or of any list of files, in it."""
     folders = sorted(
         {form for scan in scans if isinstance(scan, FileScan) for form in _folders(scan)},
         key=len,
@@ -31,7 +31,7 @@ def redacted(batch: pa.RecordBatch, scans: Iterable[Scan]) -> pa.RecordBatch:
 
 
 def _folders(scan: FileScan) -> Iterable[str]:
-    """The folder all files of a table lie in, in the forms in which a plan may print it."""
+    """Return the folder all files of a table lie in, in the forms in which a plan may print it."""
     paths = [path for group in scan.groups for path in group.paths]
     if not paths:
         return
@@ -41,8 +41,7 @@ def _folders(scan: FileScan) -> Iterable[str]:
     bare = common.split("://", 1)[-1].lstrip("/")
     if not bare:
         return
-    for folder in {common, common.split("://", 1)[-1], bare, unquote(common), unquote(bare)}:
-        yield folder
+    yield from {common, common.split("://", 1)[-1], bare, unquote(common), unquote(bare)}
 
 
 def _clean(text: str | None, folders: Iterable[str]) -> str | None:
@@ -58,6 +57,6 @@ def _without_folders(files: str) -> str:
 
 
 def _partitions(folders: str) -> str:
-    """Of a path's folders, those that spell partition values; they are part of the name within the table."""
+    """Return those of a path's folders that spell partition values; a table names files so."""
     lead = folders[: len(folders) - len(folders.lstrip())]
     return lead + "".join(f"{part}/" for part in folders.strip().split("/") if "=" in part)

@@ -1,7 +1,8 @@
 """Turns what DataFusion raises into our errors, by kind, with text that holds no value of any row.
 
-While a statement is planned, its message speaks of the statement's own text and of names the caller may see, so it is
-kept and tidied. Once data has been read, a message may quote a cell or a path; then only its kind is used.
+While a statement is planned, its message speaks of the statement's own text and of names the caller
+may see, so it is kept and tidied. Once data has been read, a message may quote a cell or a path;
+then only its kind is used.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Stage(Enum):
     RUNNING = "running"
 
 
-_DAMAGED = "a data file of a table is missing or damaged"
+DAMAGED = "a data file of a table is missing or damaged"
 _TYPE_WORDS = {
     "Boolean": "BOOLEAN",
     "Int8": "TINYINT",
@@ -69,10 +70,9 @@ _BY_KIND: tuple[tuple[re.Pattern[str], type[LakeflightError], str, str | None], 
             None,
         ),
         (
-            r"Object Store error|Object at location|ObjectStore|No such file|Permission denied"
-            r"|IoError|IO error",
+            r"Object ?Store|Object at location|No such file|Permission denied|IO ?error",
             Unavailable,
-            _DAMAGED,
+            DAMAGED,
             "table_damaged",
         ),
         (r"divide by zero", InvalidRequest, "a division by zero", None),
@@ -101,7 +101,7 @@ _BY_KIND: tuple[tuple[re.Pattern[str], type[LakeflightError], str, str | None], 
         (
             r"Parquet error(?!.*(?:ArrowError|Compute error))|EOF: |footer|corrupt",
             Unavailable,
-            _DAMAGED,
+            DAMAGED,
             "table_damaged",
         ),
         (r"LIMIT must be|Expected LIMIT", InvalidRequest, "LIMIT takes a number from 0 on", None),
@@ -124,7 +124,8 @@ _BY_KIND: tuple[tuple[re.Pattern[str], type[LakeflightError], str, str | None], 
 def translate(error: Exception, *, stage: Stage, is_rewritten: bool = False) -> Exception:
     """Our error for what DataFusion raised; the same error back when it is of no known kind.
 
-    ``is_rewritten`` leaves out the place in the text, which would be that of a text the user never wrote.
+    ``is_rewritten`` leaves out the place in the text, which would be that of a text the user never
+    wrote.
     """
     if isinstance(error, LakeflightError):
         return error
@@ -151,7 +152,7 @@ def _is_about_the_text(text: str) -> bool:
 
 
 def _planning_error(text: str, *, is_rewritten: bool) -> LakeflightError:
-    """The error of a statement that cannot be planned; nothing of any row can be in its text."""
+    """Return the error of a statement that cannot be planned; its text holds nothing of any row."""
     if re.search(r"(?:DDL|DML|Statement) not supported", text):
         return Unsupported("this server runs queries only; this statement would do more")
     if text.startswith("This feature is not implemented"):
@@ -171,7 +172,7 @@ def _planning_error(text: str, *, is_rewritten: bool) -> LakeflightError:
 
 
 def _tidy(text: str) -> str:
-    """The message on one line, of bounded length, without the engine's own prefixes and without paths."""
+    """Return the message on one line, bounded, without the engine's prefixes and without paths."""
     text = _NOISE.sub("", " ".join(text.split()))
     text = _PATH.sub("…", text).replace("?table?.", "").rstrip(". ")
     if len(text) > MESSAGE_CHARACTERS_MAX:

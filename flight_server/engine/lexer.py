@@ -1,8 +1,8 @@
 """Cuts SQL text into tokens, as the engine's parser would, without changing or losing a character.
 
-Pure, and therefore usable where DataFusion must not be loaded. The rules are those of DataFusion's ``generic`` dialect:
-nested block comments, doubled quotes, ``E''`` strings with backslashes, dollar quoting, identifiers that may hold
-``@``, ``#`` and ``$``.
+Pure, and therefore usable where DataFusion must not be loaded. The rules are those of DataFusion's
+``generic`` dialect: nested block comments, doubled quotes, ``E''`` strings with backslashes, dollar
+quoting, identifiers that may hold ``@``, ``#`` and ``$``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _BACKSLASHED = re.compile(r"(?:[^'\\]|''|\\.)*'", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of the text: ``start`` is the offset of its first character, ``upper`` its word in capitals or empty."""
+    """A piece of the text; ``start`` is the offset of its first character."""
 
     kind: Kind
     text: str
@@ -54,7 +54,7 @@ class Token:
 
     @property
     def name(self) -> str:
-        """The identifier that this word or quoted identifier means: unquoted ones fold to lower case."""
+        """The identifier that this word or quoted identifier means; words fold to lower case."""
         if self.kind is Kind.WORD:
             return self.text.lower()
         quote = self.text[0]
@@ -70,7 +70,8 @@ def position(sql: str, offset: int) -> str:
 def tokens(sql: str) -> tuple[Token, ...]:
     """All tokens of a text; their texts joined give the text back.
 
-    Raises InvalidRequest for a string, a quoted identifier or a comment that never ends, and for a NUL character.
+    Raises InvalidRequest for a string, a quoted identifier or a comment that never ends, and for a
+    NUL character.
     """
     if (nul := sql.find("\0")) >= 0:
         raise InvalidRequest(f"the statement holds a NUL character {position(sql, nul)}")
@@ -84,7 +85,7 @@ def tokens(sql: str) -> tuple[Token, ...]:
 
 
 def _next(sql: str, at: int) -> tuple[Kind, int]:
-    """The kind of the token that starts here, and where it ends."""
+    """Return the kind of the token that starts here, and where it ends."""
     if match := _SPACE.match(sql, at):
         return Kind.SPACE, match.end()
     if match := _LINE_COMMENT.match(sql, at):

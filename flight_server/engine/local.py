@@ -1,6 +1,7 @@
 """Runs governed queries with DataFusion in this process: the engine inside a worker.
 
-One query at a time, from one thread. A query sees no name but those that ``Tables`` opens for its principal.
+One query at a time, from one thread. A query sees no name but those that ``Tables`` opens for its
+principal.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from flight_server.engine.explain import redacted
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.lookup import Key, Lookup, LookupCatalogs
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
-from flight_server.engine.scan import table_of
+from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
 from flight_server.engine.statements import Statement, StatementKind, read_statement
 from flight_server.errors import Cancelled, PermissionDenied
@@ -64,8 +65,9 @@ class LocalEngine:
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query without running it; see ``Engine``.
 
-        Raises what ``Tables`` raises, InvalidRequest for a statement that cannot be planned, Unsupported for one that
-        is no query, PermissionDenied for EXPLAIN by others than administrators.
+        Raises what ``Tables`` raises, InvalidRequest for a statement that cannot be planned,
+        Unsupported for one that is no query, PermissionDenied for EXPLAIN by others than
+        administrators.
         """
         planned = self._plan(query, is_bound=False, is_cancelled=is_cancelled)
         return Description(planned.schema, planned.pins)
@@ -75,9 +77,10 @@ class LocalEngine:
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Run a query; see ``Engine``.
 
-        Raises what ``describe`` raises, and Conflict when a query with pins names a table that has none. The iterator
-        raises InvalidRequest for values that the query cannot work on, LimitExceeded, Cancelled, and Unavailable with
-        the code ``table_damaged`` for data files that cannot be read.
+        Raises what ``describe`` raises, and Conflict when a query with pins names a table that has
+        none. The iterator raises InvalidRequest for values that the query cannot work on,
+        LimitExceeded, Cancelled, and Unavailable with the code ``table_damaged`` for data files
+        that cannot be read.
         """
         planned = self._plan(query, is_bound=True, is_cancelled=is_cancelled)
         batches = self._batches(planned)
@@ -94,14 +97,15 @@ class LocalEngine:
         if statement.kind is StatementKind.EXPLAIN and not query.principal.is_admin:
             raise PermissionDenied("EXPLAIN is for administrators")
         planned = self._plan_anew(query, statement, is_bound=is_bound)
-        # Rows made for this call are new at each call, and a plan that holds them is of no further use.
-        if all(isinstance(table.scan, FileScan) for table in planned.opened.values()):
+        # Rows made for one call are new at the next: a plan that holds them is of no further use.
+        is_lasting = all(isinstance(table.scan, FileScan) for table in planned.opened.values())
+        if is_lasting and statement.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
         return planned
 
     def _is_current(self, planned: _Planned, query: Query) -> bool:
-        """Whether every table, asked for again, is the same to this caller; raises when one is refused now."""
+        """Return whether each table, asked for again, is the same; raises when one is refused."""
         pins = {(pin.ref, pin.as_of): pin for pin in query.pins}
         for (ref, as_of), before in planned.opened.items():
             pin = pins.get((ref, as_of))
@@ -117,15 +121,14 @@ class LocalEngine:
         self._ctx.register_catalog_provider_list(LookupCatalogs(lookup, self._beside))
         with _our_errors(Stage.PLANNING, statement=statement, lookup=lookup):
             frame = self._ctx.sql_with_options(statement.sql, READ_ONLY)
-            # Types are settled by the optimizer, not before; the frame itself keeps the plan as written, because the
-            # optimizer also replaces now() by the moment of planning.
+            # Types are settled by the optimizer, not before; its plan would be optimized twice.
             settled = self._ctx.create_dataframe_from_logical_plan(frame.optimized_logical_plan())
             raw = settled.schema()
             frame = plain_frame(frame, raw)
         return _Planned(frame, plain_schema(raw), statement, lookup.opened, lookup.pins)
 
     def _register(self, table: GovernedTable) -> Table:
-        """The session's table of a governed one, made once for each state of it."""
+        """Return the session's table of a governed one, made once for each state of it."""
         key = (table.pin.ref, table.pin.version, table.pin.stamp)
         known = self._scans.get(key)
         if known is not None and (known[0] is table.scan or known[0] == table.scan):
@@ -142,10 +145,12 @@ class LocalEngine:
             if planned.opened:
                 stream = frame.execute_stream()
             else:
-                # Without a table there is mostly one partition, and then the shorter way saves half of the time.
+                # Without a table there is mostly one partition, and then the shorter way saves half
+                # of the time.
                 plan = frame.execution_plan()
                 is_single = plan.partition_count == 1
                 stream = self._ctx.execute(plan, 0) if is_single else frame.execute_stream()
+            check_files(table.scan for table in planned.opened.values())
             for batch in stream:
                 shaped = conform(batch.to_pyarrow(), planned.schema)
                 if planned.statement.kind is StatementKind.EXPLAIN:
@@ -157,7 +162,7 @@ class LocalEngine:
 def _our_errors(
     stage: Stage, *, statement: Statement, lookup: Lookup | None = None
 ) -> Iterator[None]:
-    """Turns errors of the block into ours; what a lookup raised comes out as it was raised there."""
+    """Turn errors of the block into ours; what a lookup raised comes out as it was raised."""
     try:
         yield
     except Exception as error:
@@ -177,7 +182,7 @@ class _Recent(Generic[Value]):
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, key: Hashable) -> Value | None:
-        """The value last put under this key, which thereby becomes the most recent; None when it is gone."""
+        """Return the value put under this key, now the most recent one; None when it is gone."""
         value = self._values.get(key)
         if value is not None:
             self._values.move_to_end(key)

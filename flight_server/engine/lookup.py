@@ -1,7 +1,8 @@
 """The catalog of one query: names are looked up when the planner meets them, and nowhere else.
 
-DataFusion asks Python for a catalog, then a schema, then a table, from inside its own runtime; what may block there is
-done on a thread beside it. An exception raised in there would come out as text, so it is kept and raised again later.
+DataFusion asks Python for a catalog, then a schema, then a table, from inside its own runtime; what
+may block there is done on a thread beside it. An exception raised in there would come out as text,
+so it is kept and raised again later.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ Key = tuple[TableRef, AsOf | None]
 class Lookup:
     """What one query has opened so far.
 
-    ``register`` turns a governed table into one of the session. With ``is_bound`` a name without a pin is a Conflict.
+    ``register`` turns a governed table into one of the session. With ``is_bound`` a name without a
+    pin is a Conflict.
     """
 
     def __init__(
@@ -65,13 +67,14 @@ class Lookup:
         return self.opened[key]
 
     def table(self, ref: TableRef) -> Table | None:
-        """The session's table for a name; None, with the failure kept, when it cannot be had."""
+        """Return the session's table of a name; None, with the failure kept, when there is none."""
         bucket = self._query.bucket if ref.bucket == DEFAULT else ref.bucket
         schema = self._query.schema if ref.schema == DEFAULT else ref.schema
         try:
             return self._register(self.open(TableRef(bucket, schema, ref.table)))
         except NotFound as error:
-            # The planner also asks for names that turn out to be those of the statement's own parts.
+            # The planner also asks for names that turn out to be those of the statement's own
+            # parts.
             self.failure = self.failure or error
             return None
         except Exception as error:
@@ -91,7 +94,7 @@ class LookupCatalogs(CatalogProviderList):
         return set()
 
     def catalog(self, name: str) -> CatalogProvider:
-        """The bucket of this name."""
+        """Return the bucket of this name."""
         return _Bucket(self._lookup, self._beside, bucket=name)
 
 

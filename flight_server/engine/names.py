@@ -1,4 +1,4 @@
-"""Versioned table names: ``t@v5`` and ``t@2026-02-01T12:00:00Z`` to a name and the version meant, and back.
+"""Versioned table names: ``t@v5`` and ``t@2026-02-01T12:00:00Z`` to name and version, and back.
 
 Pure: no DataFusion.
 """
@@ -13,7 +13,8 @@ from flight_server.errors import InvalidRequest
 
 _BY_VERSION = re.compile(r"(?P<name>.+)@v(?P<version>\d{1,18})", re.DOTALL)
 _BY_TIME = re.compile(r"(?P<name>.+)@(?P<time>\d{4}-\d{2}.*)", re.DOTALL)
-# What RFC 3339 and ISO 8601 have in common, and the two spellings that people type: a space for the T, and no zone.
+# What RFC 3339 and ISO 8601 have in common, and the two spellings that people type: a space for the
+# T, and no zone.
 _TIME = re.compile(
     r"\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?:Z|[+-]\d{2}(?::?\d{2})?)?)?",
     re.IGNORECASE,
@@ -22,14 +23,14 @@ VERSION_MAX = 2**53
 
 
 def parse_version(text: str) -> AsOf:
-    """The table version that a decimal number means; InvalidRequest for anything else."""
+    """Return the table version that a decimal number means; InvalidRequest for anything else."""
     if not (text.isascii() and text.isdigit()) or int(text[:20]) > VERSION_MAX:
         raise InvalidRequest(f"a table version is a whole number from 0 to {VERSION_MAX}")
     return AsOf(version=int(text))
 
 
 def parse_time(text: str) -> AsOf:
-    """The moment that an RFC 3339 or ISO timestamp or a date means.
+    """Return the moment that an RFC 3339 or ISO timestamp or a date means.
 
     Without a zone it is UTC, a date is its midnight. InvalidRequest for anything else.
     """
@@ -37,7 +38,8 @@ def parse_time(text: str) -> AsOf:
     try:
         if not _TIME.fullmatch(text):
             raise ValueError(text)
-        # Python reads at most microseconds; a finer part can only lie between two commits of one microsecond.
+        # Python reads at most microseconds; a finer part can only lie between two commits of one
+        # microsecond.
         moment = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text.upper()))
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
         return AsOf(time=moment.astimezone(UTC))
@@ -49,7 +51,7 @@ def parse_time(text: str) -> AsOf:
 
 
 def parse_versioned_name(name: str) -> tuple[str, AsOf | None]:
-    """The table and the version that a name means; None when it names the newest one.
+    """Return the table and the version that a name means; None when it names the newest one.
 
     Raises InvalidRequest when what follows the ``@`` starts like a date and is none.
     """
@@ -62,17 +64,17 @@ def parse_versioned_name(name: str) -> tuple[str, AsOf | None]:
 
 
 def versioned_name(name: str, as_of: AsOf) -> str:
-    """The name that ``parse_versioned_name`` reads as this table at this version."""
+    """Return the name that ``parse_versioned_name`` reads as this table at this version."""
     if as_of.time is not None:
         return f"{name}@{as_of.time.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
     return f"{name}@v{as_of.version}"
 
 
 def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
+    """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:
-    """A text as an SQL string."""
+    """Return a text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"

@@ -1,11 +1,13 @@
 """Shapes results for the wire: plain types, one fixed schema, batches of a bounded size.
 
-Types are changed by DataFusion (``plain_frame``), where it costs least; cutting and joining happens here, per batch.
+Types are changed by DataFusion (``plain_frame``), where it costs least; cutting and joining happens
+here, per batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import pyarrow as pa
 from datafusion import DataFrame, col
@@ -14,13 +16,21 @@ from flight_server.engine.base import BatchLimits
 from flight_server.engine.names import quoted
 from flight_server.errors import Cancelled, InvalidRequest, LimitExceeded
 
-# A batch below this part of the target is joined with its neighbours; a larger one is not worth the copy.
+# A batch below this part of the target is joined with its neighbours; a larger one is not worth the
+# copy.
 _SMALL_PART = 8
 _FIRST_JOINED_BYTES = 64 * 1024
 
+_LISTS = (
+    pa.types.is_list,
+    pa.types.is_large_list,
+    pa.types.is_list_view,
+    pa.types.is_large_list_view,
+)
+
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type that every client can read, which holds the same values: no views, dictionaries or large offsets."""
+    """Return the type for the same values that every client reads: no views, no dictionaries."""
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return plain_type(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
@@ -31,32 +41,36 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.float32()
     if pa.types.is_decimal32(kind) or pa.types.is_decimal64(kind):
         return pa.decimal128(kind.precision, kind.scale)
-    if pa.types.is_struct(kind):
-        return pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
-    if pa.types.is_map(kind):
-        return pa.map_(_plain_field(kind.key_field), _plain_field(kind.item_field))
-    if pa.types.is_fixed_size_list(kind):
-        return pa.list_(_plain_field(kind.value_field), kind.list_size)
-    if (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_list_view(kind)
-        or pa.types.is_large_list_view(kind)
-    ):
-        return pa.list_(_plain_field(kind.value_field))
+    if pa.types.is_nested(kind):
+        return _plain_nested(kind)
     return kind
 
 
+def _plain_nested(kind: Any) -> pa.DataType:
+    """Return the plain type of a nested one; a type of any other kind, such as a union, stays."""
+    nested: pa.DataType = kind
+    if pa.types.is_struct(kind):
+        nested = pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
+    elif pa.types.is_map(kind):
+        entries = (_plain_field(kind.key_field), _plain_field(kind.item_field))
+        nested = pa.map_(*entries)  # type: ignore[call-overload]  # the stubs know no fields here
+    elif pa.types.is_fixed_size_list(kind):
+        nested = pa.list_(_plain_field(kind.value_field), kind.list_size)
+    elif any(is_kind(kind) for is_kind in _LISTS):
+        nested = pa.list_(_plain_field(kind.value_field))
+    return nested
+
+
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema in plain types, without metadata; names, order and nullability stay."""
+    """Return the schema in plain types, without metadata; names, order and nullability stay."""
     return pa.schema([_plain_field(field) for field in schema])
 
 
 def plain_frame(frame: DataFrame, schema: pa.Schema) -> DataFrame:
-    """The query with casts at its top for the columns of ``schema``, its own, that are not plain.
+    """Return the query with casts on top for those columns of its ``schema`` that are not plain.
 
-    Columns that share a name cannot be told apart by a projection; then the query stays as it is and ``conform``
-    casts instead.
+    Columns that share a name cannot be told apart by a projection; then the query stays as it is
+    and ``conform`` casts instead.
     """
     plain = plain_schema(schema)
     is_plain = all(a.type == b.type for a, b in zip(schema, plain, strict=True))
@@ -72,7 +86,7 @@ def plain_frame(frame: DataFrame, schema: pa.Schema) -> DataFrame:
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch under exactly this schema, which has the same columns in plain types."""
+    """Return the batch under exactly this schema, which has the same columns in plain types."""
     if batch.num_columns == 0 or batch.schema.equals(schema, check_metadata=True):
         return batch
     columns = [
@@ -85,11 +99,13 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 def bounded(
     batches: Iterable[pa.RecordBatch], limits: BatchLimits, *, is_cancelled: Callable[[], bool]
 ) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of about the target size and never above the maximum, in bytes of an IPC body.
+    """Return the same rows in batches of about the target size and never above the maximum.
 
-    The first rows leave at once. Small batches that follow are joined, up to a size that grows from 64 KiB to the
-    target, so that a slow query is not held back by more than it has already shown. Raises LimitExceeded when one row
-    is above the maximum or the whole is above ``result_bytes_max``, Cancelled when the caller said so.
+    Sizes are bytes of an IPC message.
+    The first rows leave at once. Small batches that follow are joined, up to a size that grows from
+    64 KiB to the target, so that a slow query is not held back by more than it has already shown.
+    Raises LimitExceeded when one row is above the maximum or the whole is above
+    ``result_bytes_max``, Cancelled when the caller said so.
     """
     total = 0
     for batch, size in _joined(_cut(batches, limits, is_cancelled=is_cancelled), limits):
@@ -103,19 +119,17 @@ def bounded(
 
 
 def body_bytes(batch: pa.RecordBatch) -> int:
-    """The size of a batch as an IPC message; a slice counts only what it shows."""
+    """Return the size of a batch as an IPC message; a slice counts only what it shows."""
     return int(pa.ipc.get_record_batch_size(batch))
 
 
-def _plain_field(field: pa.Field) -> pa.Field:
+def _plain_field(field: pa.Field[Any]) -> pa.Field[Any]:
     if "\0" in field.name:
         raise InvalidRequest("a column name holds a NUL character")
     return pa.field(field.name, plain_type(field.type), nullable=field.nullable)
 
 
-def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+def _cast(column: pa.Array[Any], kind: pa.DataType) -> pa.Array[Any]:
     return column.cast(kind)
 
 
@@ -130,9 +144,10 @@ def _cut(
 
 
 def _pieces(batch: pa.RecordBatch, limits: BatchLimits) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Equal slices of about the target; one that is still too large, because its rows are, is cut again."""
+    """Cut into equal slices of about the target, and cut those again that hold the large rows."""
     size = body_bytes(batch)
-    # A batch somewhat above the target is left whole: cutting it would give two that are much below.
+    # A batch somewhat above the target is left whole: cutting it would give two that are much
+    # below.
     if size <= min(limits.batch_bytes_max, limits.batch_bytes_target * 3 // 2):
         yield batch, size
         return
@@ -178,4 +193,5 @@ def _joined(
 def _concatenated(batches: list[pa.RecordBatch], size: int) -> tuple[pa.RecordBatch, int]:
     if len(batches) == 1:
         return batches[0], size
-    return pa.concat_batches(batches), size
+    joined: pa.RecordBatch = pa.concat_batches(batches)  # type: ignore[attr-defined]  # not in the stubs
+    return joined, size

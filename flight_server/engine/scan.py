@@ -1,13 +1,17 @@
 """Turns the description of a table's files, rows or provider into a table of a DataFusion session.
 
-DataFusion has no Python call that scans a given list of files, but its serialized logical plan holds one: the plan of
-``read_parquet`` is a listing scan, whose repeated field of paths is replaced here by the files of the table version.
-Field numbers are those of ``datafusion.proto``, message ``ListingTableScanNode``; a test pins them.
+DataFusion has no Python call that scans a given list of files, but its serialized logical plan
+holds one: the plan of ``read_parquet`` is a listing scan, whose repeated field of paths is replaced
+here by the files of the table version. Field numbers are those of ``datafusion.proto``, message
+``ListingTableScanNode``; a test pins them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from datafusion import DataFrame, Expr, SessionContext, col
@@ -15,8 +19,12 @@ from datafusion.catalog import Table
 from datafusion.plan import LogicalPlan
 
 from flight_server.engine.base import FileGroup, FileScan, ProviderScan, RowScan, Scan
+from flight_server.engine.faults import DAMAGED
 from flight_server.engine.names import quoted
+from flight_server.engine.output import plain_schema
+from flight_server.errors import Unavailable
 
+_LOCAL = "file://"
 _LISTING_SCAN = 1  # in LogicalPlanNode
 _PATHS = 2  # in ListingTableScanNode: repeated string
 _FILE_EXTENSION = 3
@@ -31,7 +39,7 @@ _TEMPLATE_URL = (
 
 
 def table_of(ctx: SessionContext, scan: Scan) -> Table:
-    """The table that reads this scan in this session; blocks, so call it outside the session's runtime."""
+    """Return the table that reads this scan; blocks, so call it outside the session's runtime."""
     if isinstance(scan, FileScan):
         return Table(frame_of_files(ctx, scan))
     if isinstance(scan, ProviderScan):
@@ -42,14 +50,15 @@ def table_of(ctx: SessionContext, scan: Scan) -> Table:
 def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
     """All rows of a table version, in the table's order of columns.
 
-    Groups differ in their partition values, which are constants to their files; so each group is a scan of its own,
-    and a predicate on a partition column removes whole groups before a file is opened.
+    Groups differ in their partition values, which are constants to their files; so each group is a
+    scan of its own, and a predicate on a partition column removes whole groups before a file is
+    opened.
     """
     groups = [group for group in scan.groups if group.paths]
     if not groups:
         return _frame_of_rows(ctx, RowScan(scan.schema.empty_table()))
     stored = pa.schema([f for f in scan.schema if f.name not in scan.partition_columns])
-    template = ctx.read_parquet(_TEMPLATE_URL, schema=plain_fields(stored))
+    template = ctx.read_parquet(_TEMPLATE_URL, schema=plain_schema(stored))
     shell = _listing_shell(template.logical_plan().to_bytes(ctx))
     frames = [_frame_of_group(ctx, scan, group=group, shell=shell) for group in groups]
     while len(frames) > 1:  # pairwise, so that thousands of groups do not nest thousands deep
@@ -60,29 +69,32 @@ def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
     return frames[0]
 
 
+def check_files(scans: Iterable[Scan]) -> None:
+    """Raise Unavailable (``table_damaged``) when a local data file is gone or empty.
+
+    DataFusion leaves out such a file without a word, which would be an answer with rows missing.
+    It lists files while it makes the physical plan, so this is asked after that; what vanishes
+    later is an error of its own.
+    """
+    for scan in scans:
+        if isinstance(scan, FileScan):
+            for group in scan.groups:
+                for path in group.paths:
+                    if path.startswith(_LOCAL) and _size(path.removeprefix(_LOCAL)) == 0:
+                        raise Unavailable(DAMAGED, code="table_damaged")
+
+
+def _size(quoted_path: str) -> int:
+    try:
+        return os.stat(unquote(quoted_path)).st_size  # noqa: PTH116  asked once for each file: twice as fast
+    except OSError:
+        return 0
+
+
 def listing_plan(shell: bytes, paths: Sequence[str]) -> bytes:
-    """A serialized plan that scans exactly these files, with their statistics."""
+    """Return a serialized plan that scans exactly these files, with their statistics."""
     named = b"".join(_delimited(_PATHS, path.encode()) for path in paths)
     return _delimited(_LISTING_SCAN, shell + named + _varint(_COLLECT_STATISTICS << 3) + b"\x01")
-
-
-def plain_fields(schema: pa.Schema) -> pa.Schema:
-    """The schema without any metadata, at any depth of its fields."""
-    return pa.schema([_plain_field(field) for field in schema])
-
-
-def _plain_field(field: pa.Field) -> pa.Field:
-    return pa.field(field.name, _without_metadata(field.type), nullable=field.nullable)
-
-
-def _without_metadata(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_struct(kind):
-        return pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
-    if pa.types.is_map(kind):
-        return pa.map_(_plain_field(kind.key_field), _plain_field(kind.item_field))
-    if pa.types.is_list(kind):
-        return pa.list_(_plain_field(kind.value_field))
-    return kind
 
 
 def _frame_of_group(
@@ -96,7 +108,7 @@ def _frame_of_group(
     return frame.select(*(_column(field, values) for field in scan.schema))
 
 
-def _column(field: pa.Field, values: dict[str, pa.Scalar]) -> Expr:
+def _column(field: pa.Field[Any], values: dict[str, pa.Scalar[Any]]) -> Expr:
     if field.name not in values:
         return col(quoted(field.name))
     value = values[field.name]
@@ -106,13 +118,13 @@ def _column(field: pa.Field, values: dict[str, pa.Scalar]) -> Expr:
 
 
 def _frame_of_rows(ctx: SessionContext, scan: RowScan) -> DataFrame:
-    rows = scan.rows.cast(plain_fields(scan.rows.schema))
+    rows = scan.rows.cast(plain_schema(scan.rows.schema))
     batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
     return ctx.read_batches(batches)
 
 
 def _listing_shell(plan: bytes) -> bytes:
-    """The fields of a listing scan but for its paths, its file extension and its statistics flag.
+    """Return a listing scan without its paths, its file extension and its statistics flag.
 
     Without an extension a file is taken as listed, whatever its name ends in.
     """
@@ -125,7 +137,7 @@ def _listing_shell(plan: bytes) -> bytes:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """The fields of a protobuf message: number, and the raw bytes with their tag."""
+    """Return the fields of a protobuf message: number, and the raw bytes with their tag."""
     at = 0
     while at < len(message):
         start = at

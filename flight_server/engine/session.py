@@ -1,8 +1,9 @@
 """The DataFusion session of a worker: its settings, its memory and disk limits, and its runtime.
 
-One session serves a worker's queries one after the other, because the runtime, with its cache of Parquet footers,
-belongs to the session in DataFusion's Python API. It never holds a name: each query brings its own catalog, and every
-statement that could change a session is refused before it gets here and by ``READ_ONLY`` once more.
+One session serves a worker's queries one after the other, because the runtime, with its cache of
+Parquet footers, belongs to the session in DataFusion's Python API. It never holds a name: each
+query brings its own catalog, and every statement that could change a session is refused before it
+gets here and by ``READ_ONLY`` once more.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOpti
 
 from flight_server.engine.lookup import DEFAULT
 
-READ_ONLY = SQLOptions().with_allow_ddl(False).with_allow_dml(False).with_allow_statements(False)
+READ_ONLY = (
+    SQLOptions()
+    .with_allow_ddl(allow=False)
+    .with_allow_dml(allow=False)
+    .with_allow_statements(allow=False)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """How much a worker's engine may use, and how it cuts its work.
 
-    ``spill_directory`` None is the system's folder for temporary files. Threads beyond ``target_partitions`` gain
-    nothing; ``batch_rows`` is the unit of work inside the engine.
+    ``spill_directory`` None is the system's folder for temporary files. Threads beyond
+    ``target_partitions`` gain nothing; ``batch_rows`` is the unit of work inside the engine.
     """
 
     target_partitions: int = os.cpu_count() or 1
@@ -35,7 +41,7 @@ class EngineOptions:
 
 
 def open_session(options: EngineOptions) -> SessionContext:
-    """A session in which nothing has a name, with the limits of ``options``."""
+    """Return a session in which nothing has a name, with the limits of ``options``."""
     runtime = RuntimeEnvBuilder().with_fair_spill_pool(options.memory_pool_bytes_max)
     if options.spill_directory is None:
         runtime = runtime.with_disk_manager_os()
@@ -62,7 +68,7 @@ def _config(options: EngineOptions) -> SessionConfig:
                 "datafusion.sql_parser.map_string_types_to_utf8view": "false",
             }
         )
-        .with_information_schema(False)
-        .with_create_default_catalog_and_schema(False)
+        .with_information_schema(enabled=False)
+        .with_create_default_catalog_and_schema(enabled=False)
         .with_default_catalog_and_schema(DEFAULT, DEFAULT)
     )

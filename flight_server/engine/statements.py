@@ -1,7 +1,7 @@
-"""Says what kind of statement a text is before anything runs, and turns it into the query that answers it.
+"""Says what kind of statement a text is before anything runs, and which query answers it.
 
-Pure: the gateway uses it as well, and must never load DataFusion. Whatever is not a read is refused here, with a
-sentence; the session that runs queries refuses it once more.
+Pure: the gateway uses it as well, and must never load DataFusion. Whatever is not a read is refused
+here, with a sentence; the session that runs queries refuses it once more.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from flight_server.engine.lexer import SILENT, Kind, Token, position, tokens
 from flight_server.engine.names import literal, parse_versioned_name
@@ -28,17 +29,23 @@ class StatementKind(Enum):
 class Statement:
     """A statement that may be planned.
 
-    ``sql`` is the text to plan; ``is_rewritten`` tells that it is not the user's own, so that columns of a parser's
-    message would mislead. ``must_exist`` is a table to open first, so that a wrong name is noticed.
+    ``sql`` is the text to plan; ``is_rewritten`` tells that it is not the user's own, so that
+    columns of a parser's message would mislead. ``must_exist`` is a table to open first, so that a
+    wrong name is noticed.
+    ``is_timeless`` tells that nothing in it asks the clock, whose answer a plan keeps.
     """
 
     kind: StatementKind
     sql: str
     is_rewritten: bool = False
     must_exist: TableRef | None = None
+    is_timeless: bool = True
 
 
+_COLUMNS = "SELECT column_name, data_type, is_nullable FROM information_schema.columns"
 _QUERIES = frozenset({"SELECT", "WITH", "VALUES", "FROM"})
+_NAMES = frozenset({Kind.WORD, Kind.QUOTED})
+_CLOCKS = frozenset({"now", "today", "current_date", "current_time", "current_timestamp"})
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "UPSERT"})
 _NO_WRITES = "SQL writes are not supported yet"
 _NO_DEFINITIONS = "SQL statements that define or change tables are not supported yet"
@@ -70,10 +77,10 @@ _REFUSALS: dict[str, str] = {
 
 
 def read_statement(sql: str, *, bucket: str, schema: str) -> Statement:
-    """The statement in this text; ``bucket`` and ``schema`` are where SHOW and DESCRIBE look by default.
+    """Return the statement in this text; SHOW and DESCRIBE look in ``bucket`` and ``schema``.
 
-    Raises InvalidRequest for an empty text, for several statements and for text that is no SQL; Unsupported for
-    statements that this server does not do.
+    Raises InvalidRequest for an empty text, for several statements and for text that is no SQL;
+    Unsupported for statements that this server does not do.
     """
     cut = tokens(sql)
     heard = _one_statement(sql, [token for token in cut if token.kind not in SILENT])
@@ -97,7 +104,8 @@ def read_statement(sql: str, *, bucket: str, schema: str) -> Statement:
 
 def _query(sql: str, cut: Sequence[Token], *, kind: StatementKind) -> Statement:
     text = rewrite(sql, cut)
-    return Statement(kind, text, is_rewritten=text != sql)
+    clocks = any(token.kind in _NAMES and token.name in _CLOCKS for token in cut)
+    return Statement(kind, text, is_rewritten=text != sql, is_timeless=not clocks)
 
 
 def _unexpected(sql: str, token: Token, *, expected: str) -> InvalidRequest:
@@ -119,7 +127,7 @@ def _one_statement(sql: str, heard: list[Token]) -> list[Token]:
 
 
 def _refuse_ignored_clauses(sql: str, heard: Sequence[Token]) -> None:
-    """Refuses what DataFusion parses and then silently leaves out, because the answer would be wrong."""
+    """Refuse what DataFusion parses and then silently leaves out: the answer would be wrong."""
     for at, token in enumerate(heard[:-1]):
         follows = heard[at + 1]
         after = heard[at + 2].text if at + 2 < len(heard) else ""
@@ -137,9 +145,9 @@ def _refuse_ignored_clauses(sql: str, heard: Sequence[Token]) -> None:
 
 
 def _refuse_writing_query(heard: Sequence[Token]) -> None:
-    """Refuses ``WITH … INSERT``: the word that does the work comes after the last parenthesis."""
+    """Refuse ``WITH … INSERT``: the word that does the work comes after the last parenthesis."""
     depth = 0
-    for before, token in zip(heard, heard[1:], strict=False):
+    for before, token in pairwise(heard):
         depth += {"(": 1, ")": -1}.get(before.text, 0)
         if depth == 0 and before.text == ")" and token.upper in _WRITES:
             raise Unsupported(f"{_NO_WRITES} statement={token.upper}")
@@ -164,7 +172,7 @@ def _check_explained(sql: str, heard: Sequence[Token]) -> None:
 def _table_name(
     sql: str, heard: Sequence[Token], at: int, *, bucket: str, schema: str
 ) -> tuple[TableRef, int]:
-    """The table named from here on, and the place behind it."""
+    """Return the table named from here on, and the place behind it."""
     parts: list[str] = []
     while at < len(heard) and heard[at].kind in (Kind.WORD, Kind.QUOTED) and len(parts) < 3:
         parts.append(heard[at].name)
@@ -194,25 +202,29 @@ def _describe(sql: str, heard: Sequence[Token], *, bucket: str, schema: str) -> 
 
 def _columns_of(ref: TableRef) -> Statement:
     name, _ = parse_versioned_name(ref.table)
-    rows = (
-        "SELECT column_name, data_type, is_nullable FROM information_schema.columns"
-        f" WHERE table_catalog = {literal(ref.bucket)} AND table_schema = {literal(ref.schema)}"
-        f" AND table_name = {literal(name)} ORDER BY ordinal_position"
+    values = zip(
+        ("table_catalog", "table_schema", "table_name"), (ref.bucket, ref.schema, name), strict=True
     )
-    return Statement(StatementKind.QUERY, rows, is_rewritten=True, must_exist=ref)
+    where = " AND ".join(_is(column, value) for column, value in values)
+    text = " ".join((_COLUMNS, "WHERE", where, "ORDER BY ordinal_position"))
+    return Statement(StatementKind.QUERY, text, is_rewritten=True, must_exist=ref)
+
+
+def _is(column: str, value: str) -> str:
+    return f"{column} = {literal(value)}"
 
 
 def _show(sql: str, heard: Sequence[Token], *, bucket: str, schema: str) -> Statement:
     words = [token.upper for token in heard]
-    what = next((word for word in words[1:] if word not in ("ALL", "FULL", "EXTENDED")), "")
-    if what == "COLUMNS" and words[1:2] == ["COLUMNS"]:
+    what = words[1] if len(words) > 1 else ""
+    if what == "COLUMNS":
         if words[2:3] not in (["FROM"], ["IN"]):
             raise InvalidRequest("write SHOW COLUMNS FROM a table")
         ref, at = _table_name(sql, heard, 3, bucket=bucket, schema=schema)
         _end(sql, heard, at)
         return _columns_of(ref)
     lists = {"CATALOGS": _CATALOGS, "DATABASES": _CATALOGS, "SCHEMAS": _SCHEMAS, "TABLES": _TABLES}
-    if words[1:2] != [what] or what not in lists:
+    if what not in lists:
         shown = what if what.isidentifier() else "this"
         raise Unsupported(
             f"SHOW {shown} is not supported: SHOW TABLES, SCHEMAS, CATALOGS and COLUMNS FROM are"
@@ -220,16 +232,15 @@ def _show(sql: str, heard: Sequence[Token], *, bucket: str, schema: str) -> Stat
     listing = lists[what]
     conditions, at = _show_conditions(sql, heard, listing=listing, bucket=bucket)
     _end(sql, heard, at)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    text = (
-        f"SELECT DISTINCT {listing.columns} FROM {listing.source}{where} ORDER BY {listing.columns}"
-    )
+    where = ["WHERE", " AND ".join(conditions)] if conditions else []
+    parts = ["SELECT DISTINCT", listing.columns, "FROM", listing.source, *where]
+    text = " ".join([*parts, "ORDER BY", listing.columns])
     return Statement(StatementKind.QUERY, text, is_rewritten=True)
 
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """Where a SHOW reads: the table, its columns, the one LIKE is about, and those FROM is about, outer first."""
+    """Where a SHOW reads: a table and its columns, that of LIKE, and those of FROM, outer first."""
 
     source: str
     columns: str
@@ -252,14 +263,14 @@ _TABLES = _Listing(
 def _show_conditions(
     sql: str, heard: Sequence[Token], *, listing: _Listing, bucket: str
 ) -> tuple[list[str], int]:
-    """The conditions of ``[FROM|IN [bucket.]schema] [LIKE 'pattern']``, and the place behind them."""
+    """Return the conditions of ``[FROM [bucket.]schema] [LIKE '…']`` and the place behind them."""
     at = 2
     conditions: list[str] = []
     if listing.scope and at < len(heard) and heard[at].upper in ("FROM", "IN"):
         ref, at = _table_name(sql, heard, at + 1, bucket="", schema=bucket)
         values = (ref.schema, ref.table)[-len(listing.scope) :]
         pairs = zip(listing.scope, values, strict=True)
-        conditions += [f"{column} = {literal(value)}" for column, value in pairs]
+        conditions += [_is(column, value) for column, value in pairs]
     if at + 1 < len(heard) and heard[at].upper == "LIKE" and heard[at + 1].text[:1] == "'":
         conditions.append(f"{listing.liked} LIKE {heard[at + 1].text}")
         at += 2

@@ -1,6 +1,7 @@
-"""Rewrites the SQL forms of time travel into versioned table names, which every SQL parser understands.
+"""Rewrites the SQL forms of time travel into versioned table names, which any SQL parser reads.
 
-``t VERSION AS OF 5`` becomes ``"t@v5" AS "t"``; an alias of the user's own stays. Pure: no DataFusion.
+``t VERSION AS OF 5`` becomes ``"t@v5" AS "t"``; an alias of the user's own stays. Pure: no
+DataFusion.
 """
 
 from __future__ import annotations
@@ -17,9 +18,53 @@ _VERSION_WORDS = frozenset({"VERSION", "SYSTEM_VERSION"})
 _TIME_WORDS = frozenset({"TIMESTAMP", "SYSTEM_TIME"})
 # Words that go on with the query where an alias could stand.
 _NOT_AN_ALIAS = frozenset(
-    """ANTI ASOF CLUSTER CROSS DISTRIBUTE EXCEPT FETCH FOR FULL GLOBAL GROUP HAVING INNER INTERSECT INTO JOIN LATERAL
-    LEFT LIMIT MATCH_RECOGNIZE MINUS NATURAL OFFSET ON ORDER OUTER PARTITION PIVOT QUALIFY RETURNING RIGHT SAMPLE
-    SELECT SEMI SET SORT TABLESAMPLE UNION UNPIVOT USING VALUES VIEW WHERE WINDOW WITH""".split()
+    {
+        "ANTI",
+        "ASOF",
+        "CLUSTER",
+        "CROSS",
+        "DISTRIBUTE",
+        "EXCEPT",
+        "FETCH",
+        "FOR",
+        "FULL",
+        "GLOBAL",
+        "GROUP",
+        "HAVING",
+        "INNER",
+        "INTERSECT",
+        "INTO",
+        "JOIN",
+        "LATERAL",
+        "LEFT",
+        "LIMIT",
+        "MATCH_RECOGNIZE",
+        "MINUS",
+        "NATURAL",
+        "OFFSET",
+        "ON",
+        "ORDER",
+        "OUTER",
+        "PARTITION",
+        "PIVOT",
+        "QUALIFY",
+        "RETURNING",
+        "RIGHT",
+        "SAMPLE",
+        "SELECT",
+        "SEMI",
+        "SET",
+        "SORT",
+        "TABLESAMPLE",
+        "UNION",
+        "UNPIVOT",
+        "USING",
+        "VALUES",
+        "VIEW",
+        "WHERE",
+        "WINDOW",
+        "WITH",
+    }
 )
 
 
@@ -33,7 +78,7 @@ class _Edit:
 
 
 def rewrite(sql: str, tokens: Sequence[Token]) -> str:
-    """The statement with every time travel clause turned into a versioned name; unchanged when it has none.
+    """Return the statement with every time travel clause turned into a versioned name.
 
     Raises InvalidRequest for a version or a point in time that is none.
     """
@@ -45,7 +90,7 @@ def rewrite(sql: str, tokens: Sequence[Token]) -> str:
 
 
 def _edit_at(sql: str, heard: Sequence[Token], at: int) -> _Edit | None:
-    """The edit for the clause whose VERSION or TIMESTAMP stands here, if it does."""
+    """Return the edit for the clause whose VERSION or TIMESTAMP stands here, if it does."""
     word = heard[at].upper
     if word not in _VERSION_WORDS | _TIME_WORDS or at + 3 >= len(heard):
         return None
@@ -76,7 +121,7 @@ def _as_of(sql: str, value: Token, *, by_version: bool) -> AsOf:
 
 
 def _name_before(heard: Sequence[Token], end: int) -> list[Token]:
-    """The one to three parts of the table name that ends before this token."""
+    """Return the one to three parts of the table name that ends before this token."""
     parts: list[Token] = []
     at = end - 1
     while at >= 0 and len(parts) < 3 and heard[at].kind in (Kind.WORD, Kind.QUOTED):
