@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ _MAPPING = "columnMapping"
 _KNOWN = _LOG_ONLY | _IN_THE_SCHEMA | _WIDENING | {_VECTORS, _MAPPING}
 # The Delta library opens tables with these and then refuses to scan them.
 _LIBRARY_CANNOT_SCAN = _WIDENING | {"vacuumProtocolCheck"}
+_ENCODED = re.compile(r"%[0-9a-fA-F]{2}")
 _REFUSALS = ("unsupported", "not supported", "catalog-managed", "max catalog version")
 
 
@@ -212,7 +214,15 @@ def _look_for(paths: list[str], known: frozenset[str], name: str) -> None:
 
 
 def open_delta(root: str, version: int | None, name: str) -> DeltaTable:
-    """Open a table at a version that is known to be there, or at its newest."""
+    """Open a table at a version that is known to be there, or at its newest.
+
+    Raises Unsupported when the folder's name looks percent-encoded: the library decodes it, and
+    would read the table in another folder.
+    """
+    if _ENCODED.search(root):
+        raise Unsupported(
+            f"the folder of the table {name} has a percent sign before two hex digits"
+        )
     with delta_errors(name):
         return DeltaTable(root, version=version)
 
