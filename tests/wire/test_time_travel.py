@@ -10,7 +10,8 @@ from pathlib import Path
 import adbc_driver_flightsql.dbapi as flightsql
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable, Field, PrimitiveType
+from deltalake import DeltaTable, Field
+from deltalake.schema import PrimitiveType
 
 from tests.lakehouse import write
 from tests.servers import Server
@@ -107,8 +108,8 @@ def test_the_newest_is_what_a_plain_name_means(
         ),
         (
             (
-                "WITH old AS (SELECT * FROM travel.steps VERSION AS OF 1) SELECT step FROM travel.steps"
-                " WHERE step NOT IN (SELECT step FROM old) ORDER BY 1"
+                "WITH old AS (SELECT * FROM travel.steps VERSION AS OF 1)"
+                " SELECT step FROM travel.steps WHERE step NOT IN (SELECT step FROM old) ORDER BY 1"
             ),
             [2, 3],
         ),
