@@ -27,7 +27,7 @@ Examples:
 
 \b
 The password comes from --password-stdin, --password, LAKEFLIGHT_PASSWORD, or a question.
-A personal access token is the password of the user `token`.
+A token is the password of the user `token`.
 Exit codes: 0 success, 1 a statement failed, 2 wrong usage, 130 interrupted.
 """
 DEFAULT_URI: Final = "grpc://127.0.0.1:31337"
@@ -56,7 +56,6 @@ def sql(  # noqa: PLR0913  one parameter for each option
         Path | None, typer.Option(metavar="FILE", help="PEM certificates to trust.")
     ] = None,
     bucket: Annotated[str | None, typer.Option(help="Where short names are looked up.")] = None,
-    purpose: Annotated[str | None, typer.Option(help="What the data is read for.")] = None,
     timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Longest time for one call.")
     ] = None,
@@ -98,7 +97,6 @@ def sql(  # noqa: PLR0913  one parameter for each option
             password=secret,
             tls_roots=tls_roots,
             bucket=bucket,
-            purpose=purpose,
             timeout_seconds=timeout,
         )
     except InvalidRequest:

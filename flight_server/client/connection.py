@@ -19,7 +19,6 @@ from flight_server.errors import InvalidRequest, Unavailable
 
 _SCHEMES: Final = ("grpc", "grpc+tcp", "grpc+tls", "grpc+unix", "flightsql")
 _BUCKET_HEADER: Final = "x-lakehouse-bucket"
-_PURPOSE_HEADER: Final = "x-lakehouse-purpose"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +166,13 @@ def connect(
     token: str | None = None,
     tls_roots: Path | None = None,
     bucket: str | None = None,
-    purpose: str | None = None,
     timeout_seconds: float | None = None,
 ) -> Connection:
     """Open a session with a Flight SQL server.
 
     ``uri`` is ``grpc://host:port``, or ``grpc+tls://host:port`` where ``tls_roots`` may name a file
     of PEM certificates to trust. Sign in with ``user`` and ``password``, or with a ``token``.
-    ``bucket`` is where short names are looked up, ``purpose`` is what the data is read for.
+    ``bucket`` is where short names are looked up.
     ``timeout_seconds`` bounds each call to the server, the whole of a result included.
     Raises InvalidRequest, Unauthenticated, or Unavailable when nobody answers.
     """
@@ -192,9 +190,8 @@ def connect(
         options |= {"username": user, "password": password}
     if token is not None:
         options[DatabaseOptions.AUTHORIZATION_HEADER.value] = f"Bearer {token}"
-    for header, value in ((_BUCKET_HEADER, bucket), (_PURPOSE_HEADER, purpose)):
-        if value is not None:
-            options[DatabaseOptions.RPC_CALL_HEADER_PREFIX.value + header] = value
+    if bucket is not None:
+        options[DatabaseOptions.RPC_CALL_HEADER_PREFIX.value + _BUCKET_HEADER] = bucket
     try:
         with _translated():
             # Without autocommit the driver asks for a transaction, which not every server has.
