@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import analytics, data, export, latency, lookup, machine
+from benchmarks.processes import NotStarted
 from benchmarks.report import Report
 from benchmarks.run import Run
 from benchmarks.series import Figures
@@ -28,12 +29,16 @@ def main(arguments: Sequence[str]) -> int:
     described = machine.describe()
     dataset = data.prepare(options.scale, cache=options.data)
     figures = Figures()
-    with started(options.targets, dataset) as targets:
-        run = Run(dataset, targets, options.rounds, figures, options.load_seconds)
-        for name, measure in PARTS.items():
-            if options.part in {name, "all"}:
-                print(f"measuring {name} …", file=sys.stderr, flush=True)
-                measure(run)
+    try:
+        with started(options.targets, dataset) as targets:
+            run = Run(dataset, targets, options.rounds, figures, options.load_seconds)
+            for name, measure in PARTS.items():
+                if options.part in {name, "all"}:
+                    print(f"measuring {name} …", file=sys.stderr, flush=True)
+                    measure(run)
+    except NotStarted as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     report = Report(
         command=shlex.join(["python", "-m", "benchmarks", *arguments]),
         machine=described,

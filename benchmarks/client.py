@@ -21,6 +21,7 @@ from adbc_driver_manager import AdbcStatement
 from datafusion import SessionContext
 
 from benchmarks.data import Dataset
+from benchmarks.processes import cpu_seconds_of
 from benchmarks.session import batches, open_session
 from benchmarks.targets import Login, connect
 
@@ -30,9 +31,12 @@ _WARM_UP = 3
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to do. ``mode`` is a key of ``MODES``; without ``login.uri`` DataFusion runs here."""
+    """What to do. ``mode`` is a key of ``MODES``; without ``login.uri`` DataFusion runs here.
+
+    ``pid`` is the server's process, whose processor time is read around the load."""
 
     login: Login
+    pid: int | None
     root: str
     mode: str
     connections: int
@@ -84,8 +88,11 @@ def _local(session: SessionContext) -> Callable[[], int]:
     return once
 
 
-def _load(calls: list[Callable[[], int]], seconds: float) -> dict[str, object]:
-    """Run each call in its own thread, again and again until the time is up."""
+def _load(calls: list[Callable[[], int]], *, seconds: float, pid: int | None) -> dict[str, object]:
+    """Run each call in its own thread, again and again until the time is up.
+
+    All times are in seconds; ``cpu`` is that of the server process ``pid`` and its descendants.
+    """
     start = threading.Barrier(len(calls) + 1)
     latencies: list[list[float]] = [[] for _ in calls]
     errors: list[str] = []
@@ -108,13 +115,16 @@ def _load(calls: list[Callable[[], int]], seconds: float) -> dict[str, object]:
     ]
     for thread in threads:
         thread.start()
+    cpu = None if pid is None else cpu_seconds_of(pid)
     began = perf_counter()
     until = [began + seconds]
     start.wait()
     for thread in threads:
         thread.join()
+    elapsed = perf_counter() - began
+    used = None if pid is None or cpu is None else cpu_seconds_of(pid) - cpu
     flat = [latency for each in latencies for latency in each]
-    return {"latencies": flat, "elapsed": perf_counter() - began, "errors": errors}
+    return {"latencies": flat, "elapsed": elapsed, "cpu": used, "errors": errors}
 
 
 def main() -> None:
@@ -134,7 +144,7 @@ def main() -> None:
         for call in calls:
             for _ in range(_WARM_UP):
                 call()
-        json.dump(_load(calls, order.seconds), sys.stdout)
+        json.dump(_load(calls, seconds=order.seconds, pid=order.pid), sys.stdout)
 
 
 def as_json(order: Order) -> str:

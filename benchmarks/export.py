@@ -17,6 +17,7 @@ _QUARTER = "SELECT * FROM quarter.lineitem"
 ROWS = Metric(PART, "lineitem", "speed", "rows/s")
 BYTES = Metric(PART, "lineitem", "throughput", "MB/s")
 TOTAL = Metric(PART, "lineitem", "time", "ms")
+CPU = Metric(PART, "lineitem", "processor time of the server", "ms")
 FIRST = Metric(PART, "lineitem", "first batch", "ms")
 IDLE = Metric(PART, "before", "server memory (PSS)", "MB")
 PEAK = Metric(PART, "lineitem", "server peak memory (PSS)", "MB")
@@ -46,7 +47,8 @@ def measure(run: Run) -> None:
     run.warm(SQL)
     for target in run.turns():
         with run.noting_failure(target, SQL):
-            export = _export(target, SQL)
+            with run.counting_cpu(target, CPU):
+                export = _export(target, SQL)
             add = run.figures.add
             add(ROWS, target.name, export.rows / export.total)
             add(BYTES, target.name, export.bytes / export.total / _MB)

@@ -18,7 +18,7 @@ _START_SECONDS_MAX = 60.0
 
 
 def metric(mode: str, connections: int, *, name: str) -> Metric:
-    """Return the metric ``p50``, ``p95``, ``p99`` or ``rate`` of one case."""
+    """Return the metric ``p50``, ``p95``, ``p99``, ``server cpu`` or ``rate`` of one case."""
     unit = "queries/s" if name == "rate" else "ms"
     return Metric(PART, f"{mode}, {connections} conn.", name, unit)
 
@@ -36,7 +36,14 @@ def measure(run: Run) -> None:
 
 
 def _load(run: Run, target: Target, *, mode: str, connections: int) -> None:
-    order = Order(target.login, str(run.dataset.root), mode, connections, seconds=run.load_seconds)
+    order = Order(
+        login=target.login,
+        pid=target.pid,
+        root=str(run.dataset.root),
+        mode=mode,
+        connections=connections,
+        seconds=run.load_seconds,
+    )
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.client"],
         input=as_json(order),
@@ -53,5 +60,8 @@ def _load(run: Run, target: Target, *, mode: str, connections: int) -> None:
     cuts = quantiles(report["latencies"], n=100)
     for name, value in (("p50", cuts[49]), ("p95", cuts[94]), ("p99", cuts[98])):
         run.figures.add(metric(mode, connections, name=name), target.name, value * 1e3)
+    if report["cpu"] is not None:
+        each = report["cpu"] / len(report["latencies"]) * 1e3
+        run.figures.add(metric(mode, connections, name="server cpu"), target.name, each)
     rate = len(report["latencies"]) / report["elapsed"]
     run.figures.add(metric(mode, connections, name="rate"), target.name, rate)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.data import Dataset
-from benchmarks.series import Figures
+from benchmarks.series import Figures, Metric
 from benchmarks.targets import MEMORY, Target
 
 
@@ -47,6 +47,15 @@ class Run:
             yield
         except Exception as error:  # noqa: BLE001 - any failure of any target is a result
             self.note(target, what, error)
+
+    @contextmanager
+    def counting_cpu(self, target: Target, metric: Metric) -> Iterator[None]:
+        """Record the milliseconds of processor time that the target's server uses in the block."""
+        before = target.cpu_seconds()
+        yield
+        after = target.cpu_seconds()
+        if before is not None and after is not None:
+            self.figures.add(metric, target.name, (after - before) * 1e3)
 
     def note(self, target: Target, what: str, error: Exception) -> None:
         """Record that a target failed at something."""

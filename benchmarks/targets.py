@@ -17,7 +17,7 @@ from adbc_driver_flightsql import dbapi
 from datafusion import SessionContext
 
 from benchmarks.data import Dataset
-from benchmarks.processes import running
+from benchmarks.processes import cpu_seconds_of, running
 from benchmarks.session import batches, open_session
 
 LAKEFLIGHT = "lakeflight"
@@ -53,6 +53,10 @@ class Target(Protocol):
     login: Login
     pid: int | None
 
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time that the server has used; None without a server."""
+        ...
+
     def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         """Run a statement and yield its batches; nothing is collected on the way."""
         ...
@@ -66,6 +70,9 @@ class Served:
         self.login = login
         self.pid: int | None = pid
         self._connection = connect(login)
+
+    def cpu_seconds(self) -> float | None:
+        return None if self.pid is None else cpu_seconds_of(self.pid)
 
     def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         with self._connection.cursor() as cursor:
@@ -86,6 +93,9 @@ class InProcess:
 
     def __init__(self, session: SessionContext) -> None:
         self._session = session
+
+    def cpu_seconds(self) -> float | None:
+        return None
 
     def stream(self, sql: str) -> Iterator[pa.RecordBatch]:
         return batches(self._session.sql(sql))
