@@ -35,6 +35,12 @@ _POOL_SHARE = 0.6
 _PR_SET_PDEATHSIG = 1
 
 
+# Made ahead: when it is needed, there may be no memory to make it.
+_OUT_OF_MEMORY = wire.encode_error(
+    errors.LimitExceeded("the query needs more memory than it may use; limit=memory_bytes_max")
+)
+
+
 class QueryWorker:
     """Answers the frames of one channel until it closes."""
 
@@ -59,6 +65,8 @@ class QueryWorker:
                 raise
             except errors.LakeflightError as error:
                 self._channel.send(Kind.ERROR, wire.encode_error(error))
+            except MemoryError:
+                self._channel.send(Kind.ERROR, _OUT_OF_MEMORY)
             except BaseException:  # noqa: BLE001  a panic of the engine is no ordinary exception, and must not end us
                 self._channel.send(Kind.ERROR, wire.encode_fault(traceback.format_exc()))
 

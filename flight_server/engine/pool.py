@@ -20,6 +20,7 @@ from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine import wire
 from flight_server.engine.process import WorkerProcess
+from flight_server.engine.spill import SpillFolder
 
 _log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ _POLL_SECONDS = 0.05
 _GROW_AFTER_SECONDS = 0.25
 _SHRINK_AFTER_SECONDS = 30.0
 _MEASURE_EVERY_QUERIES = 32
+_MEASURE_AFTER_SECONDS = 1.0
+_START_AGAIN_SECONDS = 1.0
+_RETURN_SECONDS_MAX = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,10 @@ class _Waiter:
         self.worker: WorkerProcess | None = None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Loan:
+    since: float
     deadline: float
-    expired: bool = False
 
 
 class WorkerPool:
@@ -81,11 +85,16 @@ class WorkerPool:
         self._environment = environment
         self._clock = clock
         self._lock = threading.Lock()
+        self._returned = threading.Condition(self._lock)
         self._wake = threading.Event()
         self._idle: list[tuple[WorkerProcess, float]] = []
         self._loans: dict[WorkerProcess, _Loan] = {}
         self._waiting: deque[_Waiter] = deque()
         self._discarded: list[WorkerProcess] = []
+        # Only the supervisor's: workers that do not answer yet, each with the end of its patience.
+        self._starting: list[tuple[WorkerProcess, float]] = []
+        self._start_after = 0.0
+        self._spill: SpillFolder | None = None
         self._closing = False
         self._supervisor = threading.Thread(target=self._supervise, name="pool", daemon=True)
         self._first_ready = threading.Event()
@@ -93,8 +102,16 @@ class WorkerPool:
     def start(self) -> None:
         """Start the supervisor and wait for the first worker.
 
-        Raises Unavailable when none comes up.
+        Raises InvalidRequest when the folder for spilling cannot be used, Unavailable when no
+        worker comes up.
         """
+        try:
+            self._spill = SpillFolder(self.options.spill_directory)
+        except OSError as error:
+            raise errors.InvalidRequest(
+                f"workers.spill_directory: {error.strerror or 'cannot be used'}",
+                code="invalid_settings",
+            ) from None
         self._supervisor.start()
         if not self._first_ready.wait(self.options.start_seconds_max):
             self.close()
@@ -104,14 +121,20 @@ class WorkerPool:
         """End all workers; queries still running fail as unavailable."""
         with self._lock:
             self._closing = True
-            workers = [worker for worker, _ in self._idle] + list(self._loans) + self._discarded
-            self._idle.clear()
-            self._discarded.clear()
         self._wake.set()
-        for worker in workers:
-            worker.dispose()
         if self._supervisor.is_alive():
             self._supervisor.join(timeout=self.options.start_seconds_max)
+        with self._lock:
+            lent = list(self._loans)
+            workers = [worker for worker, _ in self._idle + self._starting] + self._discarded
+            self._idle, self._starting, self._discarded = [], [], []
+            for worker in lent:
+                worker.kill()
+            self._returned.wait_for(lambda: not self._loans, _RETURN_SECONDS_MAX)
+        for worker in [*workers, *lent]:
+            worker.dispose()
+        if self._spill is not None:
+            self._spill.close()
 
     def worker_pids(self) -> list[int]:
         """Return the process ids of all workers, for measuring."""
@@ -128,7 +151,8 @@ class WorkerPool:
         with self._lock:
             if self._closing:
                 raise errors.Unavailable("the server is stopping")
-            worker = self._take_idle()
+            # Who waits already comes first.
+            worker = None if self._waiting else self._take_idle()
             if worker is not None:
                 self._lend(worker)
                 return worker
@@ -145,23 +169,26 @@ class WorkerPool:
 
     def give_back(self, worker: WorkerProcess, *, healthy: bool) -> None:
         """Return a worker; an unhealthy, aged or grown one is replaced."""
+        now = self._clock.monotonic()
         worker.queries += 1
-        keep = healthy and worker.queries < self.options.queries_max and not self._has_grown(worker)
         with self._lock:
-            self._loans.pop(worker, None)
-            if not keep or self._closing:
-                self._discarded.append(worker)
+            loan = self._loans.pop(worker, None)
+            if loan is None:
+                return  # its time was up, and the supervisor took it back
+            self._returned.notify_all()
+            keep = (
+                healthy
+                and not self._closing
+                and worker.queries < self.options.queries_max
+                and not self._has_grown(worker, ran_seconds=now - loan.since)
+            )
+            if keep:
+                self._idle.append((worker, now))
             else:
-                self._idle.append((worker, self._clock.monotonic()))
-                self._serve_queue()
+                self._discarded.append(worker)
+            self._serve_queue()
         if not keep:
             self._wake.set()
-
-    def has_expired(self, worker: WorkerProcess) -> bool:
-        """Whether the supervisor ended this loan because its time was up."""
-        with self._lock:
-            loan = self._loans.get(worker)
-            return loan is not None and loan.expired
 
     def _await(self, waiter: _Waiter, is_cancelled: Callable[[], bool]) -> WorkerProcess:
         while not waiter.ready.wait(_POLL_SECONDS):
@@ -198,7 +225,8 @@ class WorkerPool:
         return None
 
     def _lend(self, worker: WorkerProcess) -> None:
-        self._loans[worker] = _Loan(self._clock.monotonic() + self.options.query_seconds_max)
+        now = self._clock.monotonic()
+        self._loans[worker] = _Loan(now, now + self.options.query_seconds_max)
 
     def _serve_queue(self) -> None:
         while self._waiting:
@@ -210,8 +238,8 @@ class WorkerPool:
             waiter.worker = worker
             waiter.ready.set()
 
-    def _has_grown(self, worker: WorkerProcess) -> bool:
-        if worker.queries % _MEASURE_EVERY_QUERIES:
+    def _has_grown(self, worker: WorkerProcess, *, ran_seconds: float) -> bool:
+        if ran_seconds < _MEASURE_AFTER_SECONDS and worker.queries % _MEASURE_EVERY_QUERIES:
             return False
         return worker.resident_bytes() - worker.idle_bytes > self.options.growth_bytes_max
 
@@ -219,20 +247,26 @@ class WorkerPool:
         while not self._closing:
             self._wake.wait(_POLL_SECONDS)
             self._wake.clear()
-            self._end_expired()
-            self._collect()
-            if self._wants_another():
-                self._start_one()
+            try:
+                self._end_expired()
+                self._collect()
+                self._welcome()
+                while self._wants_another():
+                    self._start_one()
+            except Exception:  # noqa: BLE001  the workers die with this thread, so it must live
+                _log.exception("the supervisor of the workers met an error")
 
     def _end_expired(self) -> None:
-        """Kill workers whose query is over its time and whose reader is not even looking."""
+        """Take back, and kill, workers whose time is over and whose reader is not even looking."""
         limit = self._clock.monotonic() - 2 * self.options.cancel_grace_seconds_max
         with self._lock:
-            late = [worker for worker, loan in self._loans.items() if loan.deadline < limit]
-            for worker in late:
-                self._loans[worker].expired = True
-        for worker in late:
-            worker.kill()
+            for worker in [worker for worker, loan in self._loans.items() if loan.deadline < limit]:
+                # A reader that has stalled must not keep the place of the worker.
+                del self._loans[worker]
+                worker.is_out_of_time = True
+                worker.kill()
+                self._discarded.append(worker)
+            self._serve_queue()
 
     def _collect(self) -> None:
         """Dispose of what was given back unfit, found dead, or idle for long beyond the minimum."""
@@ -252,36 +286,57 @@ class WorkerPool:
     def _wants_another(self) -> bool:
         now = self._clock.monotonic()
         with self._lock:
-            total = len(self._idle) + len(self._loans)
+            total = len(self._idle) + len(self._loans) + len(self._starting)
+            if self._closing or now < self._start_after:
+                return False
             if total < self.options.count_min:
                 return True
-            if not self._waiting or total >= self.options.count_max:
+            if not self._waiting or self._starting or total >= self.options.count_max:
                 return False
+            if len(self._loans) >= self.options.concurrent_queries_max:
+                return False  # it could not be lent
             return now - self._waiting[0].since > _GROW_AFTER_SECONDS
 
     def _start_one(self) -> None:
         # Only this thread starts workers: they ask the kernel to die with the thread that started
         # them.
-        worker = None
+        assert self._spill is not None  # noqa: S101  made before this thread
+        now = self._clock.monotonic()
         try:
             worker = WorkerProcess(
                 self._configuration,
                 self._environment,
                 slots=_SLOTS,
                 slot_bytes=self.options.batch_bytes_max + wire.SLOT_OVERHEAD_BYTES,
-                spill_directory=self.options.spill_directory,
+                spill_directory=self._spill.for_worker(),
             )
-            worker.wait_until_ready(self.options.start_seconds_max)
-        except (errors.Unavailable, OSError, wire.ChannelClosed):
-            _log.exception("a query worker did not start")
-            if worker is not None:
-                worker.dispose()
+        except OSError:
+            _log.exception("a query worker could not be started")
+            self._start_after = now + _START_AGAIN_SECONDS
             return
         with self._lock:
-            if not self._closing:
-                self._idle.append((worker, self._clock.monotonic()))
-                self._serve_queue()
-                worker = None
-        self._first_ready.set()
-        if worker is not None:
-            worker.dispose()
+            self._starting.append((worker, now + self.options.start_seconds_max))
+
+    def _welcome(self) -> None:
+        """Take in the started workers that answer now, and give up those that never will."""
+        now = self._clock.monotonic()
+        for worker, deadline in list(self._starting):
+            is_ready = False
+            try:
+                is_ready = worker.is_ready()
+                if not is_ready and now < deadline:
+                    continue
+                if not is_ready:
+                    raise errors.Unavailable("a query worker did not start in time")
+            except errors.Unavailable:
+                _log.exception("a query worker is given up")
+                self._start_after = now + _START_AGAIN_SECONDS
+            with self._lock:
+                self._starting.remove((worker, deadline))
+                if is_ready:
+                    self._idle.append((worker, now))
+                    self._serve_queue()
+                else:
+                    self._discarded.append(worker)
+            if is_ready:
+                self._first_ready.set()

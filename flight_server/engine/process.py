@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,18 @@ from flight_server.engine import wire
 
 # Signals by which a process ends itself: its query asked for too much, and would again.
 _OWN_FAULT = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL})
+_COLLECT_SECONDS_MAX = 5.0
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "TZ")
+# Each arena of the C library reserves 64 MiB of the address space that is limited, used or not.
+_FIXED = {"MALLOC_ARENA_MAX": "2"}
 
 
 class WorkerProcess:
     """A running worker.
 
     ``configuration`` is what ``flight_server.worker`` is built from, as JSON values. The process is
-    not ready until ``wait_until_ready`` returned. It gets no settings and no secrets from the
-    environment.
+    not ready until ``is_ready`` said so. It gets no settings and no secrets from the environment,
+    and ``spill_directory``, which goes when the worker goes.
     """
 
     def __init__(
@@ -38,62 +40,65 @@ class WorkerProcess:
         *,
         slots: int,
         slot_bytes: int,
-        spill_directory: Path | None,
+        spill_directory: Path,
     ) -> None:
-        self._spill = Path(tempfile.mkdtemp(prefix="lakeflight-spill-", dir=spill_directory))
+        self.queries = 0
+        self.idle_bytes = 0
+        self.is_out_of_time = False
+        self._spill = spill_directory
         ours, theirs = socket.socketpair()
+        self.channel = wire.Channel(ours)
         returns_read, returns_write = os.pipe()
         memory = wire.Segment.create(slots=slots, slot_bytes=slot_bytes)
         try:
             segment = wire.Segment(memory, slots=slots, slot_bytes=slot_bytes)
+            self.reader = wire.SlotReader(segment, returns_write)
             passed = (theirs.fileno(), returns_read, memory)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flight_server.worker", str(os.getpid()), *map(str, passed)],
                 pass_fds=passed,
-                env={name: environment[name] for name in _PASSED_ON if name in environment},
+                env=_FIXED
+                | {name: environment[name] for name in _PASSED_ON if name in environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                process_group=0,  # a Ctrl-C at the terminal is for the gateway, which drains first
+                # A Ctrl-C at the terminal is for the gateway, which drains first; and Linux shares
+                # the processor between sessions, so that no query outweighs another by threads.
+                start_new_session=True,
             )
         finally:
             theirs.close()
             os.close(returns_read)
             os.close(memory)
-        self.channel = wire.Channel(ours)
-        self.reader = wire.SlotReader(segment, returns_write)
-        self.queries = 0
-        self.idle_bytes = 0
-        self.channel.send(
-            wire.Kind.CONFIGURE,
-            json.dumps(
-                {
-                    **configuration,
-                    "slots": slots,
-                    "slot_bytes": slot_bytes,
-                    "spill_directory": str(self._spill),
-                }
-            ).encode(),
-        )
+        frame = {
+            **configuration,
+            "slots": slots,
+            "slot_bytes": slot_bytes,
+            "spill_directory": str(spill_directory),
+        }
+        # One that died already is found out by ``is_ready``.
+        with contextlib.suppress(wire.ChannelClosed):
+            self.channel.send(wire.Kind.CONFIGURE, json.dumps(frame).encode())
 
     @property
     def pid(self) -> int:
         """The process id."""
         return self._process.pid
 
-    def wait_until_ready(self, timeout_seconds: float) -> None:
-        """Wait until the worker takes queries.
+    def is_ready(self) -> bool:
+        """Whether the worker takes queries now; to be asked until it does.
 
-        Raises Unavailable when it does not come up in time.
+        Raises Unavailable when it never will.
         """
         try:
-            if not self.channel.poll(timeout_seconds):
-                raise errors.Unavailable("a query worker did not start in time")
+            if not self.channel.poll(0):
+                return False
             kind, _ = self.channel.receive()
         except wire.ChannelClosed:
             raise errors.Unavailable("a query worker did not start") from None
         if kind is not wire.Kind.READY:
             raise errors.Unavailable("a query worker did not start")
         self.idle_bytes = self.resident_bytes()
+        return True
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
@@ -115,15 +120,19 @@ class WorkerProcess:
     def died_of_its_query(self) -> bool:
         """Whether the process, found dead, ended by a fault of its own, not by another's hand."""
         try:
-            code = self._process.wait(timeout=5)
+            code = self._process.wait(timeout=_COLLECT_SECONDS_MAX)
         except subprocess.TimeoutExpired:
             return False
-        return code < 0 and signal.Signals(-code) in _OWN_FAULT
+        # It ends in order only when its gateway did; otherwise memory failed it in Python.
+        return code >= 0 or -code in _OWN_FAULT
 
     def dispose(self) -> None:
-        """Kill the process, collect it, and remove what it spilled."""
+        """Kill the process, collect it, and remove what it spilled.
+
+        Whoever still reads from it finds the channel at its end; it is closed with the last of
+        them.
+        """
         self.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
-        self.channel.close()
+            self._process.wait(timeout=_COLLECT_SECONDS_MAX)
         shutil.rmtree(self._spill, ignore_errors=True)

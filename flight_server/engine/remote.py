@@ -86,9 +86,9 @@ class ResultStream:
         self._pool = pool
         self._clock = clock
         self._is_cancelled = is_cancelled
-        self._request = wire.encode_query(query)
         self._run: _Run | None = None
-        self._first: tuple[Kind, bytes] | None
+        self._first: tuple[Kind, bytes] | None = None
+        self._request = wire.encode_query(query)
         self.schema, self._first = self._open()
 
     def __iter__(self) -> ResultStream:
@@ -119,7 +119,10 @@ class ResultStream:
     def close(self) -> None:
         """End the query if it still runs, and give the worker back."""
         run, self._run = self._run, None
+        first, self._first = self._first, None
         if run is not None:
+            if first is not None and first[0] is Kind.BATCH:
+                run.discard(first[1])  # or its slot would be lost to the queries after this one
             run.close()
 
     def __del__(self) -> None:
@@ -153,6 +156,7 @@ class _Run:
         self._worker: WorkerProcess | None = pool.borrow(is_cancelled=is_cancelled)
         self._deadline = clock.monotonic() + pool.options.query_seconds_max
         self._finished = True
+        self._faulted = False
 
     def ask(self, kind: Kind, payload: bytes) -> tuple[Kind, bytes]:
         """Send the request and return the first frame of the answer."""
@@ -182,20 +186,30 @@ class _Run:
         if kind in (Kind.END, Kind.DESCRIPTION, Kind.ERROR):
             self._finished = True
         if kind is Kind.ERROR:
-            raise wire.decode_error(payload)
+            error = wire.decode_error(payload)
+            # After a panic nobody knows what state its engine is in.
+            self._faulted = isinstance(error, wire.WorkerFault)
+            raise error
         return kind, payload
 
     def read(self, payload: bytes) -> pa.RecordBatch:
         """Return the batch that a BATCH frame names."""
         return self._borrowed().reader.read(payload)
 
+    def discard(self, payload: bytes) -> None:
+        """Free the slot of a batch that nobody will read."""
+        self._borrowed().reader.discard(payload)
+
     def close(self) -> None:
         """Stop the worker if it still works, first by asking, then by force, and give it back."""
         worker, self._worker = self._worker, None
         if worker is None:
             return
-        healthy = self._finished or self._stop(worker)
-        self._pool.give_back(worker, healthy=healthy)
+        healthy = False
+        try:
+            healthy = not self._faulted and (self._finished or self._stop(worker))
+        finally:
+            self._pool.give_back(worker, healthy=healthy)
 
     def _stop(self, worker: WorkerProcess) -> bool:
         deadline = self._clock.monotonic() + self._pool.options.cancel_grace_seconds_max
@@ -214,7 +228,7 @@ class _Run:
 
     def _died(self, worker: WorkerProcess) -> _WorkerDied:
         self._finished = False
-        if self._pool.has_expired(worker):
+        if worker.is_out_of_time:
             return _WorkerDied(self._too_late(), may_retry=False)
         if worker.died_of_its_query():
             return _WorkerDied(

@@ -17,6 +17,7 @@ import os
 import select
 import socket
 import struct
+import weakref
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum
@@ -65,6 +66,8 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
+        # Only when nobody can be polling it any more may the descriptor's number be used again.
+        weakref.finalize(self, sock.close)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for polling."""
@@ -75,7 +78,14 @@ class Channel:
         self.send_all([(kind, payload)])
 
     def send_all(self, frames: list[tuple[Kind, bytes]]) -> None:
-        """Send several frames by one system call where they are small."""
+        """Send several frames by one system call where they are small.
+
+        Raises LimitExceeded, and sends nothing, when one is larger than a frame may be.
+        """
+        if any(len(payload) > FRAME_BYTES_MAX for _, payload in frames):
+            raise errors.LimitExceeded(
+                f"the statement or its schema is too large; frame_bytes_max={FRAME_BYTES_MAX}"
+            )
         data = b"".join(_HEAD.pack(kind, len(payload)) + payload for kind, payload in frames)
         try:
             self._sock.sendall(data)
@@ -100,10 +110,13 @@ class Channel:
             if not data:
                 raise ChannelClosed
             self._buffer += data
-        kind, length = _HEAD.unpack_from(self._buffer)
+        number, length = _HEAD.unpack_from(self._buffer)
         payload = bytes(self._buffer[_HEAD.size : _HEAD.size + length])
         del self._buffer[: _HEAD.size + length]
-        return Kind(kind), payload
+        try:
+            return Kind(number), payload
+        except ValueError:
+            raise ChannelClosed from None  # what speaks so is no worker any more
 
     def close(self) -> None:
         """Close the socket."""
@@ -154,7 +167,8 @@ class SlotWriter:
     def take(self, channel: Channel) -> int | None:
         """Return a free slot, waiting for one.
 
-        None when a frame came in meanwhile, which can only be a cancel.
+        None when a frame came in meanwhile, which can only be a cancel. Raises ChannelClosed when
+        nobody is left to give a slot back.
         """
         while not self._free:
             poller = select.poll()
@@ -162,7 +176,10 @@ class SlotWriter:
             poller.register(channel.fileno(), select.POLLIN)
             ready = {descriptor for descriptor, _ in poller.poll()}
             if self._returns in ready:
-                self._free += os.read(self._returns, 4096)
+                returned = os.read(self._returns, 4096)
+                if not returned:
+                    raise ChannelClosed
+                self._free += returned
             elif channel.fileno() in ready:
                 return None
         return self._free.pop()
