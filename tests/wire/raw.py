@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import adbc_driver_flightsql.dbapi as flightsql
 import pyarrow as pa
 import pyarrow.flight as fl
+from flightsql import FlightSQLClient
 
 from flight_server.protocol import actions, commands
 from tests.servers import ADMIN_PASSWORD, Server
@@ -81,13 +84,37 @@ class RawClient:
         return [result.body.to_pybytes() for result in results]
 
 
-def error_code(error: flightsql.Error) -> str:
-    """Return the stable code that came with an error of the official driver."""
-    # The names are bytes, whatever the annotation of ``details`` says.
-    found: dict[object, bytes | str] = dict(error.details)
-    body = found[b"x-lakehouse-error"]
+def dbapi_client(server: Server) -> FlightSQLClient:
+    """Sign in with the client that Superset uses; its caller closes it."""
+    address = urlsplit(server.uri)
+    return FlightSQLClient(
+        host=address.hostname,
+        port=address.port,
+        user="admin",
+        password=ADMIN_PASSWORD,
+        insecure=True,
+    )
+
+
+def error_code(error: flightsql.Error | fl.FlightError) -> str:
+    """Return the stable code that came with an error of the official driver or of pyarrow."""
+    if isinstance(error, fl.FlightError):
+        body = error.extra_info
+    else:
+        # The names are bytes, whatever the annotation of ``details`` says.
+        found: dict[object, bytes | str] = dict(error.details)
+        body = found[b"x-lakehouse-error"]
     code: str = json.loads(body)["code"]
     return code
+
+
+def refused(call: Callable[[], object]) -> str:
+    """Return the code with which a call fails; fails itself when it does not."""
+    try:
+        call()
+    except (flightsql.Error, fl.FlightError) as error:
+        return error_code(error)
+    raise AssertionError("the call was not refused")
 
 
 def _descriptor(command: commands.Command | str) -> fl.FlightDescriptor:

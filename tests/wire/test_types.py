@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import adbc_driver_flightsql.dbapi as flightsql
 import duckdb
@@ -19,10 +18,10 @@ from flightsql import FlightSQLClient
 from flightsql import connect as connect_dbapi
 
 from tests.lakehouse import write
-from tests.servers import ADMIN_PASSWORD, Server
+from tests.servers import Server
 from tests.tables import DeltaFolder
 from tests.wire.kinds import COLUMNS, every_kind, same
-from tests.wire.raw import RawClient, error_code
+from tests.wire.raw import RawClient, dbapi_client, error_code
 
 
 class Clients(NamedTuple):
@@ -77,20 +76,13 @@ READERS: dict[str, Reader] = {
 
 
 @pytest.fixture(scope="module")
-def clients(adbc: flightsql.Connection, raw: RawClient, dbapi_client: FlightSQLClient) -> Clients:
-    return Clients(adbc, raw, dbapi_client)
+def clients(adbc: flightsql.Connection, raw: RawClient, dbapi: FlightSQLClient) -> Clients:
+    return Clients(adbc, raw, dbapi)
 
 
 @pytest.fixture(scope="module")
-def dbapi_client(server: Server) -> Iterator[FlightSQLClient]:
-    address = urlsplit(server.uri)
-    client = FlightSQLClient(
-        host=address.hostname,
-        port=address.port,
-        user="admin",
-        password=ADMIN_PASSWORD,
-        insecure=True,
-    )
+def dbapi(server: Server) -> Iterator[FlightSQLClient]:
+    client = dbapi_client(server)
     yield client
     client.close()
 
