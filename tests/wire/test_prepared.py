@@ -1,0 +1,299 @@
+"""Statement queries, prepared queries, and the tickets that both hand out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_flightsql.dbapi as flightsql
+import pyarrow as pa
+import pyarrow.flight as fl
+import pyarrow.parquet as pq
+import pytest
+from deltalake import write_deltalake
+
+from flight_server.protocol import actions, commands
+from tests.lakehouse import ORDERS_ROWS, build_lakehouse, orders_table, write
+from tests.servers import Server, running, wait_until
+from tests.wire.accounts import PASSWORD, add_user
+from tests.wire.raw import RawClient, refused
+
+_TICKET_SECONDS = 3
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of our own: two users, and tickets that last for seconds."""
+    directory = tmp_path_factory.mktemp("strict")
+    build_lakehouse(directory)
+    environment = {
+        "LAKEFLIGHT_LIMITS__TICKET_SECONDS_MAX": str(_TICKET_SECONDS),
+        "LAKEFLIGHT_GRANTS": '[{"privilege": "read", "resource": "primary", "user": "ann"},'
+        ' {"privilege": "read", "resource": "primary", "user": "bob"}]',
+    }
+    with running(directory, environment=environment) as server:
+        for name in ("ann", "bob"):
+            add_user(directory, name)
+        yield server
+
+
+QUERIES = [
+    "SELECT * FROM sales.orders ORDER BY order_id",
+    "SELECT count(*) AS n FROM sales.orders",
+    "SELECT * FROM sales.orders WHERE order_id < 0",
+    "SELECT customer, sum(amount) AS total FROM sales.orders GROUP BY 1 ORDER BY 1",
+    "SELECT 1 AS one",
+    "SELECT * FROM information_schema.tables ORDER BY 1, 2, 3",
+    "  SELECT 1 AS one ; ",
+    "-- a comment\nSELECT 1 AS one",
+    "(SELECT 1 AS one)",
+    "VALUES (1, 'a'), (2, NULL)",
+    "WITH t AS (SELECT 1 AS x) SELECT x FROM t",
+    "SHOW TABLES",
+    "DESCRIBE sales.orders",
+    "EXPLAIN SELECT 1",
+]
+
+
+@pytest.mark.parametrize("sql", QUERIES)
+def test_every_way_announces_and_sends_the_same_schema(raw: RawClient, sql: str) -> None:
+    prepared = raw.prepare(sql)
+    by_handle = commands.PreparedStatementQuery(prepared.prepared_statement_handle)
+    direct, through_handle = raw.info(sql), raw.info(by_handle)
+    (endpoint,), (other,) = direct.endpoints, through_handle.endpoints
+    rows, same_rows = raw.read(endpoint.ticket), raw.read(other.ticket)
+    schemas = [
+        pa.ipc.read_schema(pa.py_buffer(prepared.dataset_schema)),
+        direct.schema,
+        through_handle.schema,
+        raw.schema(sql),
+        raw.schema(by_handle),
+        rows.schema,
+        same_rows.schema,
+    ]
+    assert all(schema.equals(schemas[0], check_metadata=True) for schema in schemas)
+    assert len(schemas[0]) > 0
+    assert rows.equals(same_rows)
+    assert prepared.is_update is False
+    assert len(pa.ipc.read_schema(pa.py_buffer(prepared.parameter_schema))) == 0
+
+
+def test_a_handle_may_be_used_again_and_sees_the_newest_rows(
+    raw: RawClient, lakehouse: Path
+) -> None:
+    write(lakehouse / "prepared" / "growing", pa.table({"x": [1]}))
+    handle = raw.prepare("SELECT count(*) AS n FROM prepared.growing").prepared_statement_handle
+    command = commands.PreparedStatementQuery(handle)
+    assert raw.fetch(command).to_pylist() == [{"n": 1}]
+    write(lakehouse / "prepared" / "growing", pa.table({"x": [2]}))
+    assert raw.fetch(command).to_pylist() == [{"n": 2}]
+    assert raw.act(actions.ClosePreparedStatement(handle)) == []
+    assert raw.act(actions.ClosePreparedStatement(handle)) == []
+
+
+def test_a_ticket_may_be_used_again_and_keeps_its_version(raw: RawClient, lakehouse: Path) -> None:
+    folder = lakehouse / "prepared" / "pinned"
+    write(folder, pa.table({"x": [1, 2]}))
+    (endpoint,) = raw.info("SELECT x FROM prepared.pinned ORDER BY x").endpoints
+    assert raw.read(endpoint.ticket).to_pydict() == {"x": [1, 2]}
+    assert raw.read(endpoint.ticket).to_pydict() == {"x": [1, 2]}
+    write(folder, pa.table({"x": [3]}))
+    assert raw.read(endpoint.ticket).to_pydict() == {"x": [1, 2]}
+    assert raw.fetch("SELECT x FROM prepared.pinned ORDER BY x").to_pydict() == {"x": [1, 2, 3]}
+
+
+def test_a_ticket_keeps_its_version_also_when_the_schema_changed(
+    raw: RawClient, lakehouse: Path
+) -> None:
+    folder = lakehouse / "prepared" / "changing"
+    write(folder, pa.table({"x": [1]}))
+    (endpoint,) = raw.info("SELECT * FROM prepared.changing").endpoints
+    write_deltalake(folder, pa.table({"y": ["a"]}), mode="overwrite", schema_mode="overwrite")
+    assert raw.read(endpoint.ticket).to_pydict() == {"x": [1]}
+    assert raw.fetch("SELECT * FROM prepared.changing").to_pydict() == {"y": ["a"]}
+
+
+def test_one_table_at_two_versions_keeps_both(raw: RawClient, lakehouse: Path) -> None:
+    folder = lakehouse / "prepared" / "both"
+    write(folder, pa.table({"x": [1]}))
+    write(folder, pa.table({"x": [2]}))
+    (endpoint,) = raw.info(
+        "SELECT (SELECT count(*) FROM prepared.both) AS now,"
+        " (SELECT count(*) FROM prepared.both VERSION AS OF 0) AS before"
+    ).endpoints
+    write(folder, pa.table({"x": [3]}))
+    assert raw.read(endpoint.ticket).to_pylist() == [{"now": 2, "before": 1}]
+
+
+def test_a_ticket_of_replaced_parquet_is_a_conflict(raw: RawClient, lakehouse: Path) -> None:
+    file = lakehouse / "prepared" / "plain.parquet"
+    file.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"x": [1]}), file)
+    (endpoint,) = raw.info("SELECT * FROM prepared.plain").endpoints
+    assert raw.read(endpoint.ticket).to_pydict() == {"x": [1]}
+    file.unlink()
+    pq.write_table(pa.table({"x": [1, 2]}), file)
+    assert refused(lambda: raw.read(endpoint.ticket)) == "conflict"
+    assert raw.fetch("SELECT * FROM prepared.plain").num_rows == 2
+
+
+def test_there_is_one_endpoint_here_and_it_says_when_it_expires(raw: RawClient) -> None:
+    info = raw.info("SELECT * FROM sales.orders")
+    (endpoint,) = info.endpoints
+    assert endpoint.locations == []
+    left = endpoint.expiration_time.as_py() - datetime.now(UTC)
+    assert timedelta(minutes=59) < left <= timedelta(minutes=60)
+    assert (info.total_records, info.total_bytes) == (-1, -1)
+
+
+def test_the_driver_reads_partitions_one_by_one(adbc: flightsql.Connection) -> None:
+    with adbc.cursor() as cursor:
+        partitions, schema = cursor.adbc_execute_partitions("SELECT * FROM sales.orders")
+        (partition,) = partitions
+        assert schema is None or schema.equals(orders_table(1).schema)
+        for _ in range(2):
+            cursor.adbc_read_partition(partition)
+            assert cursor.fetch_arrow_table().num_rows == ORDERS_ROWS
+
+
+def test_the_driver_knows_the_schema_before_it_runs(adbc: flightsql.Connection) -> None:
+    with adbc.cursor() as cursor:
+        schema = cursor.adbc_execute_schema("SELECT * FROM sales.orders")
+        assert schema.equals(orders_table(1).schema)
+        assert cursor.adbc_prepare("SELECT 1 AS one") is not None
+        cursor.execute("SELECT 1 AS one")
+        assert cursor.fetchall() == [(1,)]
+        cursor.execute("SELECT 1 AS one")
+        assert cursor.fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("sql", "code"),
+    [
+        ("SELECT * FROM nothing", "table_not_found"),
+        ("SELECT nothing FROM events", "invalid_request"),
+        ("SELEC 1", "invalid_request"),
+        ("", "invalid_request"),
+        ("   -- nothing\n", "invalid_request"),
+        ("SELECT 1; SELECT 2", "invalid_request"),
+        ("INSERT INTO events VALUES (1, 'x')", "unsupported"),
+    ],
+)
+def test_what_cannot_be_prepared_cannot_be_planned_either(
+    raw: RawClient, sql: str, code: str
+) -> None:
+    assert refused(lambda: raw.info(sql)) == code
+    assert refused(lambda: raw.prepare(sql)) == code
+    with pytest.raises(pa.ArrowException):  # GetSchema has no room for a code in this client
+        raw.schema(sql)
+
+
+@pytest.mark.parametrize("sql", ["SELECT ?", "SELECT id FROM events WHERE id = $1"])
+def test_parameters_are_refused(raw: RawClient, adbc: flightsql.Connection, sql: str) -> None:
+    assert refused(lambda: raw.fetch(sql)) == "invalid_request"  # there are no values
+    with adbc.cursor() as cursor:
+        assert refused(lambda: cursor.execute(sql, (1,))) == "unsupported"
+
+
+def test_updates_are_refused_as_unsupported(server: Server, adbc: flightsql.Connection) -> None:
+    with adbc.cursor() as cursor:
+        for call in (
+            lambda: cursor.executescript("DELETE FROM events"),
+            lambda: cursor.execute("DELETE FROM events"),
+            lambda: cursor.adbc_ingest("new_table", pa.table({"x": [1]}), mode="create"),
+        ):
+            assert refused(call) == "unsupported"
+    assert server.fetch("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 3}]
+
+
+def _ticket(client: RawClient, sql: str = "SELECT count(*) AS n FROM sales.orders") -> bytes:
+    (endpoint,) = client.info(sql).endpoints
+    ticket: bytes = endpoint.ticket.ticket
+    return ticket
+
+
+def test_an_expired_ticket_is_refused_and_a_new_one_works(strict: Server) -> None:
+    with RawClient.connect(strict) as client:
+        ticket = _ticket(client)
+        (endpoint,) = client.info("SELECT 1").endpoints
+        expires_at = endpoint.expiration_time.as_py()
+        assert expires_at - datetime.now(UTC) <= timedelta(seconds=_TICKET_SECONDS)
+        assert client.read(ticket).num_rows == 1
+        wait_until(lambda: datetime.now(UTC) > expires_at, what="the end of the ticket")
+        assert refused(lambda: client.read(ticket)) == "ticket_expired"
+        assert client.read(_ticket(client)).num_rows == 1
+
+
+def test_the_ticket_and_the_handle_of_somebody_else_are_refused(strict: Server) -> None:
+    with (
+        RawClient.connect(strict, "ann", PASSWORD) as ann,
+        RawClient.connect(strict, "bob", PASSWORD) as bob,
+    ):
+        handle = ann.prepare("SELECT 1 AS one").prepared_statement_handle
+        command = commands.PreparedStatementQuery(handle)
+        assert ann.read(_ticket(ann)).num_rows == 1
+        assert bob.read(_ticket(bob)).num_rows == 1
+        ticket = _ticket(ann)
+        assert refused(lambda: bob.read(ticket)) == "permission_denied"
+        assert refused(lambda: bob.info(command)) == "permission_denied"
+        assert refused(lambda: bob.act(actions.ClosePreparedStatement(handle))) == (
+            "permission_denied"
+        )
+        with pytest.raises(pa.ArrowException):
+            bob.schema(command)
+        assert ann.fetch(command).to_pylist() == [{"one": 1}]
+
+
+def test_two_connections_of_one_user_share_their_tickets(raw: RawClient, server: Server) -> None:
+    with RawClient.connect(server) as other:
+        assert other.read(_ticket(raw)).to_pylist() == [{"n": ORDERS_ROWS}]
+
+
+def test_a_ticket_with_any_bit_changed_is_refused(raw: RawClient) -> None:
+    command = commands.decode_command(_ticket(raw))
+    assert isinstance(command, commands.TicketStatementQuery)
+    sealed = command.statement_handle
+    forged = [
+        sealed[:at] + bytes([sealed[at] ^ 0x10]) + sealed[at + 1 :]
+        for at in range(0, len(sealed), max(1, len(sealed) // 40))
+    ]
+    forged += [b"", sealed[:-1], sealed + b"\0", sealed[: len(sealed) // 2]]
+    for handle in forged:
+        ticket = commands.encode_command(commands.TicketStatementQuery(handle))
+        assert refused(functools.partial(raw.read, ticket)) == "invalid_request"
+    for garbage in (b"", b"\0", b"garbage", _ticket(raw)[:-1]):
+        assert refused(functools.partial(raw.read, garbage)) == "invalid_request"
+
+
+def test_a_handle_is_no_ticket_and_a_ticket_is_no_handle(raw: RawClient) -> None:
+    handle = raw.prepare("SELECT 1").prepared_statement_handle
+    forged = commands.encode_command(commands.TicketStatementQuery(handle))
+    assert refused(lambda: raw.read(forged)) == "invalid_request"
+    sealed = commands.decode_command(_ticket(raw))
+    assert isinstance(sealed, commands.TicketStatementQuery)
+    wrong = commands.PreparedStatementQuery(sealed.statement_handle)
+    assert refused(lambda: raw.info(wrong)) == "invalid_request"
+    assert refused(lambda: raw.info(commands.PreparedStatementQuery(b""))) == "invalid_request"
+
+
+def test_a_ticket_of_another_server_is_refused(raw: RawClient, strict: Server) -> None:
+    with RawClient.connect(strict) as other:
+        assert refused(functools.partial(raw.read, _ticket(other))) == "invalid_request"
+
+
+def test_a_statement_itself_is_no_ticket(raw: RawClient) -> None:
+    for command in (commands.StatementQuery("SELECT 1"), commands.StatementUpdate("SELECT 1")):
+        ticket = commands.encode_command(command)
+        assert refused(functools.partial(raw.read, ticket)) == "invalid_request"
+
+
+def test_descriptors_by_path_are_refused(raw: RawClient) -> None:
+    descriptor = fl.FlightDescriptor.for_path("sales", "orders")
+
+    def ask() -> Any:
+        return raw.client.get_flight_info(descriptor, raw.options)
+
+    assert refused(ask) == "unsupported"
