@@ -14,6 +14,7 @@ import pytest
 from datafusion import SessionContext
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
+from flight_server.storage.snapshots import PARTITION_TUPLES_MAX
 from tests import tables as zoo
 from tests.wire.raw import error_code
 
@@ -93,7 +94,7 @@ RIGHT: dict[str, Make] = {
     "mapped_and_nested": zoo.with_nested_column_mapping,
     "mapped_with_a_vector": lambda path: zoo.with_column_mapping(path, deleted=(0, 9)),
     "mapped_partition": lambda path: zoo.with_column_mapping(path, partitioned=True),
-    "many_partitions": lambda path: zoo.with_many_partitions(path, count=300),
+    "many_partitions": lambda path: zoo.with_many_partitions(path, count=PARTITION_TUPLES_MAX + 1),
     "deleted_and_merged": _deleted_and_merged,
     "compacted_and_checkpointed": _compacted_and_checkpointed,
     "overwritten_with_another_schema": _overwritten_with_another_schema,

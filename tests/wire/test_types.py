@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import adbc_driver_flightsql.dbapi as flightsql
 import duckdb
@@ -17,8 +19,8 @@ from datafusion import SessionContext
 from flightsql import FlightSQLClient
 from flightsql import connect as connect_dbapi
 
-from tests.lakehouse import write
-from tests.servers import Server
+from tests.lakehouse import orders_table, write
+from tests.servers import ADMIN_PASSWORD, Server
 from tests.tables import DeltaFolder
 from tests.wire.kinds import COLUMNS, every_kind, same
 from tests.wire.raw import RawClient, dbapi_client, error_code
@@ -150,12 +152,29 @@ def test_duckdb_reads_every_type_from_the_stream(clients: Clients, kinds: str) -
 def test_flightsql_dbapi_reads_every_type_through_its_cursor(clients: Clients, kinds: str) -> None:
     with connect_dbapi(clients.dbapi) as connection:
         cursor = connection.cursor()
-        # It turns values over to pandas, which cannot hold dates before 1677 in a column of its
-        # own, so only the plain row is asked for.
-        cursor.execute(f"SELECT row, an_int64, a_string, a_boolean FROM {kinds} WHERE row = 0")
-        assert [tuple(row) for row in cursor.fetchall()] == [(0, 1, "plain", True)]
-        cursor.execute(f"SELECT a_string, a_decimal FROM {kinds} ORDER BY row")
-        assert [row[0] for row in cursor.fetchall()][:2] == ["plain", ""]
+        cursor.execute(f"SELECT * FROM {kinds} ORDER BY row")
+        rows = cursor.fetchall()
+    # Its values are those of pandas: NaT for a date, NumPy arrays for lists, NaN for NULL.
+    frame = every_kind().to_pandas(date_as_object=False, integer_object_nulls=True)
+    assert repr(rows) == repr(frame.values.tolist())
+
+
+def test_superset_reaches_the_server_through_its_sqlalchemy_dialect(server: Server) -> None:
+    importlib.import_module("flightsql.sqlalchemy")  # registers the dialect
+    sqlalchemy: Any = importlib.import_module("sqlalchemy")
+    address = server.uri.partition("://")[2]
+    login = f"admin:{quote(ADMIN_PASSWORD)}"
+    engine = sqlalchemy.create_engine(f"datafusion://{login}@{address}?insecure=True")
+    with engine.connect() as connection:
+        inspector = sqlalchemy.inspect(connection)
+        assert "sales" in inspector.get_schema_names()
+        assert "orders" in inspector.get_table_names("sales")
+        columns = inspector.get_columns("orders", "sales")
+        assert [column["name"] for column in columns] == orders_table(1).column_names
+        orders = sqlalchemy.table("orders", sqlalchemy.column("order_id"), schema="sales")
+        query = sqlalchemy.select(orders).order_by("order_id").limit(2)
+        assert [tuple(row) for row in connection.execute(query)] == [(1,), (2,)]
+    engine.dispose()
 
 
 def test_columns_and_tables_without_a_value(clients: Clients, lakehouse: Path) -> None:
