@@ -174,6 +174,8 @@ def _stored_schema(files: list[_File], name: str) -> pa.Schema:
             schemas.append(without_metadata(plain_schema(pq.read_schema(file.path))))
         except (OSError, pa.ArrowException):
             raise damaged(name, "one of its files is no readable Parquet") from None
+    if any(len(set(schema.names)) < len(schema.names) for schema in schemas):
+        raise Unsupported(f"the table {name} has two columns of one name")
     first = schemas[0]
     if len(files) == 1:
         return first
