@@ -19,6 +19,7 @@ from flight_server.rpc import status
 from flight_server.rpc.middleware import Caller, caller_of
 from flight_server.service.request import Request
 
+_NAME_CHARACTERS_MAX = 256
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -66,7 +67,15 @@ class Call:
     flight_errors: bool
 
     def request(self, *, default_bucket: str, default_schema: str) -> Request:
-        """Return the request for the use cases."""
+        """Return the request for the use cases.
+
+        Raises InvalidRequest for headers that ask for what cannot be. That is not found out before
+        the call starts, because an error there could not say its code to every client.
+        """
+        if len(self.caller.bucket or "") > _NAME_CHARACTERS_MAX:
+            raise errors.InvalidRequest(
+                f"the header x-lakehouse-bucket is too long; characters_max={_NAME_CHARACTERS_MAX}"
+            )
         return Request(
             principal=self.caller.signed_in.principal,
             session_id=self.caller.signed_in.session_id,

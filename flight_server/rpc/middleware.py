@@ -19,7 +19,6 @@ from flight_server.service.signin import SignedIn, SignIn
 
 MIDDLEWARE = "caller"
 _CREDENTIALS_BYTES_MAX = 12 * 1024
-_NAME_BYTES_MAX = 256
 # Drivers over these libraries read the error details as a google.rpc.Status.
 _RPC_STATUS_CLIENTS = ("grpc-go", "grpc-java")
 
@@ -74,13 +73,14 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
             name in (_header(headers, "user-agent") or "") for name in _RPC_STATUS_CLIENTS
         )
         try:
-            if self._is_draining():
-                raise errors.Unavailable("the server is stopping", retry_after_seconds=5.0)
+            # Which action it is cannot be seen here, and those that end something are still served.
+            if self._is_draining() and info.method is not fl.FlightMethod.DO_ACTION:
+                raise stopping()
             signed_in, fresh = self._identify(_header(headers, "authorization"))
             caller = Caller(
                 signed_in=signed_in,
                 request_id=request_id,
-                bucket=_name(headers, "x-lakehouse-bucket"),
+                bucket=_header(headers, "x-lakehouse-bucket") or None,
                 reads_rpc_status=reads_rpc_status,
             )
         except BaseException as error:  # noqa: BLE001  the border lets nothing through
@@ -134,6 +134,11 @@ def basic_credentials(encoded: str) -> tuple[str, str]:
     return username, password
 
 
+def stopping() -> errors.Unavailable:
+    """Return the error for who comes too late."""
+    return errors.Unavailable("the server is stopping", retry_after_seconds=5.0)
+
+
 def caller_of(context: fl.ServerCallContext) -> Caller:
     """Return the caller of a running call.
 
@@ -151,10 +156,3 @@ def _header(headers: Mapping[str, Sequence[str | bytes]], name: str) -> str | No
         return None
     value = values[0]
     return value.decode("ascii", "replace") if isinstance(value, bytes) else value
-
-
-def _name(headers: Mapping[str, Sequence[str | bytes]], header: str) -> str | None:
-    value = _header(headers, header)
-    if value is not None and len(value) > _NAME_BYTES_MAX:
-        raise errors.InvalidRequest(f"the header {header} is too long; bytes_max={_NAME_BYTES_MAX}")
-    return value or None

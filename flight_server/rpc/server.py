@@ -21,6 +21,7 @@ from flight_server.rpc.middleware import (
     MIDDLEWARE,
     CallerMiddlewareFactory,
     OpenHandshake,
+    stopping,
 )
 from flight_server.service.queries import Queries
 from flight_server.service.request import Request
@@ -46,6 +47,9 @@ UNSUPPORTED_ACTIONS: Mapping[str, str] = {
     "GetSessionOptions": "session options are not supported yet",
     "CloseSession": "sessions are not supported yet",
 }
+# Served while the server stops: a driver sends them when it is done with a result, and would fail
+# then.
+FINISHING_ACTIONS = frozenset({"ClosePreparedStatement", "CloseSession"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,8 @@ class LakehouseServer(fl.FlightServerBase):
     def do_action(self, call: Call, action: fl.Action) -> Iterator[fl.Result]:
         """Run an action of the protocol."""
         name = action.type
+        if self.in_flight.is_draining and name not in FINISHING_ACTIONS:
+            raise stopping()
         if name in UNSUPPORTED_ACTIONS:
             raise errors.Unsupported(f"{name}: {UNSUPPORTED_ACTIONS[name]}")
         body = actions.decode_action(name, action.body.to_pybytes())
