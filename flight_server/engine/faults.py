@@ -157,7 +157,9 @@ def _planning_error(text: str, *, is_rewritten: bool) -> LakeflightError:
         return Unsupported("this server runs queries only; this statement would do more")
     if text.startswith("This feature is not implemented"):
         said = _tidy(text.removeprefix("This feature is not implemented: "))
-        return Unsupported(f"not supported: {said}")
+        # What follows is the parser's own tree of the statement.
+        named = said.partition("{")[0].rstrip(" (:")
+        return Unsupported(f"not supported: {named}")
     if "Arrow error" in text:
         return InvalidRequest("a literal cannot be read as the type it is given as")
     place = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +20,7 @@ from flight_server.protocol import actions, commands
 from tests.lakehouse import ORDERS_ROWS, build_lakehouse, orders_table, write
 from tests.servers import Server, running, wait_until
 from tests.wire.accounts import PASSWORD, add_user
-from tests.wire.raw import RawClient, refused
+from tests.wire.raw import RawClient, error_code, refused
 
 _TICKET_SECONDS = 3
 
@@ -189,6 +190,23 @@ def test_what_cannot_be_prepared_cannot_be_planned_either(
     assert refused(lambda: raw.prepare(sql)) == code
     with pytest.raises(pa.ArrowException):  # GetSchema has no room for a code in this client
         raw.schema(sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'SELECT kind COLLATE "C" FROM events',
+        "SELECT * FROM events PIVOT (max(id) FOR kind IN ('a'))",
+        "SELECT id FROM events FETCH FIRST 1 ROWS ONLY",
+    ],
+)
+def test_a_form_that_is_not_supported_is_named_in_few_words(raw: RawClient, sql: str) -> None:
+    with pytest.raises(fl.FlightError, match="not supported: ") as failed:
+        raw.info(sql)
+    assert error_code(failed.value) == "unsupported"
+    words = json.loads(failed.value.extra_info)["message"]
+    assert not any(mark in words for mark in "{[]}")
+    assert len(words) < 100
 
 
 @pytest.mark.parametrize("sql", ["SELECT ?", "SELECT id FROM events WHERE id = $1"])
