@@ -51,6 +51,9 @@ _NOISE = re.compile(
     r"^(?:DataFusion error: |Error during planning: |Schema error: |Internal error: |SQL error: "
     r"|Diagnostic for: )+"
 )
+_BUG_NOTICE = re.compile(
+    r"\s*This issue was likely caused by a bug in DataFusion's code\..*?/issues"
+)
 _PATH = re.compile(r"(?:file:/+|/)[\w.%@~+=-]+(?:/[^\s'\",)]*)+")
 
 # First match wins. Kinds that can quote a cell come with the sentence that replaces them.
@@ -66,7 +69,7 @@ _BY_KIND: tuple[tuple[re.Pattern[str], type[LakeflightError], str, str | None], 
         (
             r"Resources exhausted|Failed to allocate|memory limit|OutOfMemory",
             LimitExceeded,
-            "the query needs more memory than it may use setting=memory_pool_bytes_max",
+            "the query needs more memory than it may use setting=memory_bytes_max",
             None,
         ),
         (
@@ -153,6 +156,7 @@ def _is_about_the_text(text: str) -> bool:
 
 def _planning_error(text: str, *, is_rewritten: bool) -> LakeflightError:
     """Return the error of a statement that cannot be planned; its text holds nothing of any row."""
+    text = _BUG_NOTICE.sub("", text)  # shown for plain mistakes as well
     if re.search(r"(?:DDL|DML|Statement) not supported", text):
         return Unsupported("this server runs queries only; this statement would do more")
     if text.startswith("This feature is not implemented"):

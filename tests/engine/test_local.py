@@ -281,7 +281,7 @@ def test_an_endless_query_begins_at_once_and_can_be_dropped(lakeside: Session) -
 
 def test_memory_beyond_the_pool_names_the_setting(tmp_path: Path) -> None:
     small = session(tmp_path, options=EngineOptions(memory_pool_bytes_max=1_000_000))
-    with pytest.raises(LimitExceeded, match="memory_pool_bytes_max"):
+    with pytest.raises(LimitExceeded, match="memory_bytes_max"):
         small.rows("SELECT array_agg(value) FROM generate_series(1, 3000000)")
 
 
