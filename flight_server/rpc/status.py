@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import json
 import logging
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -30,7 +31,8 @@ from flight_server import errors
 
 _log = logging.getLogger(__name__)
 
-# gRPC core refuses metadata above 8 KiB, and the text of an error travels up to three times.
+# gRPC core refuses metadata above 8 KiB, and the text of an error travels up to four times. Counted
+# as it travels, where one letter beyond ASCII may take nine bytes.
 MESSAGE_BYTES_MAX = 1500
 ERROR_TRAILER = "x-lakehouse-error"
 _DETAILS_TRAILER = "grpc-status-details-bin"
@@ -136,10 +138,21 @@ def translate(
 
 
 def _cut(message: str) -> str:
-    data = message.encode("utf-8", "replace")
-    if len(data) <= MESSAGE_BYTES_MAX:
-        return data.decode()
-    return data[: MESSAGE_BYTES_MAX - 3].decode("utf-8", "ignore") + "..."
+    """Return the message, or as much of it as may travel."""
+    message = message.encode("utf-8", "replace").decode()
+    if len(message) <= MESSAGE_BYTES_MAX and _travelling_bytes(message) <= MESSAGE_BYTES_MAX:
+        return message
+    lengths = range(MESSAGE_BYTES_MAX)
+    kept = bisect_right(
+        lengths, MESSAGE_BYTES_MAX - 3, key=lambda length: _travelling_bytes(message[:length])
+    )
+    return message[: kept - 1] + "..."
+
+
+def _travelling_bytes(message: str) -> int:
+    """Return the size of a message in the larger of its forms: as JSON, and percent-encoded."""
+    encoded = sum(1 if 0x20 <= byte <= 0x7E and byte != 0x25 else 3 for byte in message.encode())
+    return max(len(json.dumps(message)) - 2, encoded)
 
 
 def _ascii(text: str) -> str:

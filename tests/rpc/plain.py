@@ -59,8 +59,8 @@ class Ending:
 class Caller:
     """A channel, and what it says in its header ``authorization``."""
 
-    def __init__(self, server: Server, authorization: str | None) -> None:
-        self._channel = grpc.insecure_channel(server.uri.removeprefix("grpc://"))
+    def __init__(self, uri: str, authorization: str | None) -> None:
+        self._channel = grpc.insecure_channel(uri.removeprefix("grpc://"))
         self.authorization = authorization
 
     @classmethod
@@ -69,7 +69,7 @@ class Caller:
         client = fl.FlightClient(server.uri)
         _, token = client.authenticate_basic_token(username, ADMIN_PASSWORD)
         client.close()
-        return cls(server, token.decode())
+        return cls(server.uri, token.decode())
 
     def close(self) -> None:
         """Close the channel."""

@@ -94,7 +94,7 @@ def _credentials(server: Server, users: UserStore) -> dict[str, tuple[str | None
 
 def test_no_method_is_served_to_who_proves_nothing(server: Server, users: UserStore) -> None:
     for kind, (authorization, code) in _credentials(server, users).items():
-        caller = Caller(server, authorization)
+        caller = Caller(server.uri, authorization)
         for method in METHODS:
             ending = caller.call(method, BODIES[method])
             assert (ending.status, ending.code) == ("UNAUTHENTICATED", code), (kind, method, ending)
@@ -126,7 +126,7 @@ def test_names_of_every_length_sign_in_padded_and_unpadded(
     if users.find(name) is None:
         users.add(name, ADMIN_PASSWORD, role="registered")
     header = _basic(f"{name}:{ADMIN_PASSWORD}")
-    caller = Caller(server, header if pad else header.rstrip("="))
+    caller = Caller(server.uri, header if pad else header.rstrip("="))
     ending = caller.call("Handshake")
     assert ending.status == "OK"
     assert str(ending.headers["authorization"]).startswith("Bearer ")
@@ -225,7 +225,7 @@ def test_headers_that_are_too_long_are_refused_cleanly(caller: Caller, server: S
     ending = caller.call("GetFlightInfo", BODIES["GetFlightInfo"], x_lakehouse_bucket="b" * 300)
     assert (ending.status, ending.code) == ("INVALID_ARGUMENT", "invalid_request")
     for length in (9_000, 20_000):
-        lone = Caller(server, "Bearer " + "x" * length)
+        lone = Caller(server.uri, "Bearer " + "x" * length)
         ending = lone.call("ListActions")
         # Above 8 KiB it is gRPC that may refuse, before anything of ours runs.
         assert ending.status in {"UNAUTHENTICATED", "RESOURCE_EXHAUSTED"}
