@@ -60,13 +60,7 @@ def serve_lakehouse(settings: Settings, announce: Callable[[str], None] | None =
     configure(settings.log)
     stop = threading.Event()
 
-    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001  the shape of a handler
-        if stop.is_set():
-            os._exit(128 + number)  # asked twice: the operator does not want to wait
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    _stop_on_signals(stop)
     gateway = Gateway(settings, environment=inherited_environment())
     gateway.start()
     if gateway.first_password is not None:
@@ -81,6 +75,27 @@ def serve_lakehouse(settings: Settings, announce: Callable[[str], None] | None =
     sys.stderr.flush()
     # The Flight server itself would wait without limit for a reader that has stalled.
     os._exit(0)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    """Set ``stop`` at the first SIGTERM or SIGINT, and end the process at the second.
+
+    The operator who asks twice does not want to wait. The kernel may give a signal to any thread,
+    and Python runs handlers only in the main one, which may be asleep, or hold the very lock that
+    the event needs; so a thread of its own reads the numbers of the signals from a pipe.
+    """
+    numbers, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+
+    def follow() -> None:
+        os.read(numbers, 1)
+        stop.set()
+        os._exit(128 + os.read(numbers, 1)[0])
+
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)  # without a handler it would not get that far
+    threading.Thread(target=follow, name="signals", daemon=True).start()
 
 
 def _say(line: str, stream: TextIO) -> None:
