@@ -20,6 +20,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from flight_server import errors
 from flight_server.engine import wire
 from flight_server.engine.base import BatchLimits, Query
@@ -81,17 +83,26 @@ class QueryWorker:
         schema, batches = self._engine.stream(query, is_cancelled=self._is_cancelled)
         # Held back until there is more to send: one system call less for each small query.
         pending = [(Kind.SCHEMA, schema.serialize().to_pybytes())]
-        with contextlib.closing(batches):  # type: ignore[type-var]  # an Iterator here is a generator
+        with contextlib.closing(batches):
             for batch in batches:
-                slot = self._writer.take(self._channel)
-                if slot is None:
+                frame = self._frame(batch)
+                if frame is None:
                     break
-                pending.append((Kind.BATCH, self._writer.write(slot, batch)))
+                pending.append(frame)
+                if batches.are_at_hand and frame[0] is Kind.INLINE:
+                    continue  # the rest costs no time, and then one system call sends it all
                 self._channel.send_all(pending)
                 pending = []
                 if self._is_cancelled():
                     break
         self._channel.send_all([*pending, (Kind.END, b"")])
+
+    def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
+        """Return the frame of a batch; None when the query was cancelled before it had a slot."""
+        if batch.nbytes <= wire.INLINE_BYTES_MAX:
+            return (Kind.INLINE, wire.write_inline(batch))
+        slot = self._writer.take(self._channel)
+        return None if slot is None else (Kind.BATCH, self._writer.write(slot, batch))
 
     def _is_cancelled(self) -> bool:
         if not self._channel.poll(0):

@@ -7,7 +7,7 @@ principal.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 from datafusion import DataFrame
 from datafusion.catalog import Table
+from datafusion.plan import LogicalPlan
 
 from flight_server.engine.base import (
     BatchLimits,
@@ -37,6 +38,10 @@ from flight_server.engine.statements import Statement, StatementKind, read_state
 from flight_server.errors import Cancelled, PermissionDenied
 
 Value = TypeVar("Value")
+# The nodes of logical plans that make no rows beyond those of their input or of the statement.
+_NO_LARGER = frozenset(
+    {"Projection", "EmptyRelation", "SubqueryAlias", "Filter", "Limit", "Values"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,30 @@ class _Planned:
     statement: Statement
     opened: dict[Key, GovernedTable]
     pins: tuple[Pin, ...]
+    is_small: bool
+
+
+class Batches:
+    """The batches of a result; closing ends the work.
+
+    ``are_at_hand`` tells that all of them cost no more time than the first one.
+    """
+
+    def __init__(
+        self, batches: Generator[pa.RecordBatch, None, None], *, are_at_hand: bool
+    ) -> None:
+        self._batches = batches
+        self.are_at_hand = are_at_hand
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return self._batches
+
+    def __next__(self) -> pa.RecordBatch:
+        return next(self._batches)
+
+    def close(self) -> None:
+        """End the work."""
+        self._batches.close()
 
 
 class LocalEngine:
@@ -74,7 +103,7 @@ class LocalEngine:
 
     def stream(
         self, query: Query, *, is_cancelled: Callable[[], bool]
-    ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    ) -> tuple[pa.Schema, Batches]:
         """Run a query; see ``Engine``.
 
         Raises what ``describe`` raises, and Conflict when a query with pins names a table that has
@@ -84,7 +113,8 @@ class LocalEngine:
         """
         planned = self._plan(query, is_bound=True, is_cancelled=is_cancelled)
         batches = self._batches(planned)
-        return planned.schema, bounded(batches, self._limits, is_cancelled=is_cancelled)
+        cut = bounded(batches, self._limits, is_cancelled=is_cancelled)
+        return planned.schema, Batches(cut, are_at_hand=planned.is_small)
 
     def _plan(self, query: Query, *, is_bound: bool, is_cancelled: Callable[[], bool]) -> _Planned:
         if is_cancelled():
@@ -122,10 +152,11 @@ class LocalEngine:
         with _our_errors(Stage.PLANNING, statement=statement, lookup=lookup):
             frame = self._ctx.sql_with_options(statement.sql, READ_ONLY)
             # Types are settled by the optimizer, not before; its plan would be optimized twice.
-            settled = self._ctx.create_dataframe_from_logical_plan(frame.optimized_logical_plan())
-            raw = settled.schema()
+            optimized = frame.optimized_logical_plan()
+            raw = self._ctx.create_dataframe_from_logical_plan(optimized).schema()
             frame = plain_frame(frame, raw)
-        return _Planned(frame, plain_schema(raw), statement, lookup.opened, lookup.pins)
+        is_small = statement.kind is StatementKind.QUERY and is_no_larger_than_its_text(optimized)
+        return _Planned(frame, plain_schema(raw), statement, lookup.opened, lookup.pins, is_small)
 
     def _register(self, table: GovernedTable) -> Table:
         """Return the session's table of a governed one, made once for each state of it."""
@@ -142,20 +173,27 @@ class LocalEngine:
         """All batches under the announced schema, as DataFusion cuts them."""
         with _our_errors(Stage.RUNNING, statement=planned.statement):
             frame = planned.frame
-            if planned.opened:
-                stream = frame.execute_stream()
+            if planned.is_small:
+                # Collecting takes a quarter of the time that a stream of one batch takes.
+                stream: Iterable[pa.RecordBatch] = frame.collect()
             else:
-                # Without a table there is mostly one partition, and then the shorter way saves half
-                # of the time.
-                plan = frame.execution_plan()
-                is_single = plan.partition_count == 1
-                stream = self._ctx.execute(plan, 0) if is_single else frame.execute_stream()
+                stream = (batch.to_pyarrow() for batch in frame.execute_stream())
             check_files(table.scan for table in planned.opened.values())
             for batch in stream:
-                shaped = conform(batch.to_pyarrow(), planned.schema)
+                shaped = conform(batch, planned.schema)
                 if planned.statement.kind is StatementKind.EXPLAIN:
                     shaped = redacted(shaped, [table.scan for table in planned.opened.values()])
                 yield shaped
+
+
+def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:
+    """Return whether a plan gives no more rows than its statement spells out.
+
+    No table, no table function, no join, nothing that unnests: what is left is ``SELECT 1`` and its
+    like, which drivers and tools send all day.
+    """
+    node, _, _ = plan.display().partition(":")
+    return node in _NO_LARGER and all(map(is_no_larger_than_its_text, plan.inputs()))
 
 
 @contextmanager

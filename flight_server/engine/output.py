@@ -6,7 +6,7 @@ here, per batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -98,7 +98,7 @@ def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def bounded(
     batches: Iterable[pa.RecordBatch], limits: BatchLimits, *, is_cancelled: Callable[[], bool]
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch, None, None]:
     """Return the same rows in batches of about the target size and never above the maximum.
 
     Sizes are bytes of an IPC message.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import pyarrow as pa
@@ -17,7 +18,6 @@ from flight_server.engine.wire import Kind
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.05
 _ATTEMPTS = 2
 
 
@@ -87,55 +87,63 @@ class ResultStream:
         self._clock = clock
         self._is_cancelled = is_cancelled
         self._run: _Run | None = None
-        self._first: tuple[Kind, bytes] | None = None
+        self._ready: deque[pa.RecordBatch] = deque()
         self._request = wire.encode_query(query)
-        self.schema, self._first = self._open()
+        self.schema = self._open()
 
     def __iter__(self) -> ResultStream:
         return self
 
     def __next__(self) -> pa.RecordBatch:
-        if self._first is not None:
-            kind, payload = self._first
-            self._first = None
-        elif self._run is None:
-            raise StopIteration
-        else:
+        if not self._ready and self._run is not None:
             try:
-                kind, payload = self._run.receive()
+                self._take(self._run)
             except _WorkerDied as died:
                 self.close()
                 raise died.error from None
             except BaseException:
                 self.close()
                 raise
-        if kind is Kind.BATCH and self._run is not None:
-            return self._run.read(payload)
-        self.close()
-        if kind is Kind.END:
+        if not self._ready:
             raise StopIteration
-        raise wire.WorkerFault(f"a worker sent {kind.name} within a result")
+        return self._ready.popleft()
 
     def close(self) -> None:
         """End the query if it still runs, and give the worker back."""
+        self._ready.clear()
+        self._end()
+
+    def _take(self, run: _Run) -> None:
+        """Take in the next frame, and those that came with it.
+
+        A result that is here as a whole keeps its worker no longer, however slow its reader is.
+        """
+        while True:
+            kind, payload = run.receive()
+            if kind is Kind.END:
+                self._end()
+                return
+            self._ready.append(run.read(kind, payload))
+            if not run.has_frame():
+                return
+
+    def _end(self) -> None:
         run, self._run = self._run, None
-        first, self._first = self._first, None
         if run is not None:
-            if first is not None and first[0] is Kind.BATCH:
-                run.discard(first[1])  # or its slot would be lost to the queries after this one
             run.close()
 
     def __del__(self) -> None:
         self.close()
 
-    def _open(self) -> tuple[pa.Schema, tuple[Kind, bytes]]:
+    def _open(self) -> pa.Schema:
         for attempt in range(1, _ATTEMPTS + 1):
-            self._run = _Run(self._pool, self._clock, self._is_cancelled)
+            self._run = run = _Run(self._pool, self._clock, self._is_cancelled)
             try:
-                kind, payload = self._run.ask(Kind.STREAM, self._request)
+                kind, payload = run.ask(Kind.STREAM, self._request)
                 if kind is not Kind.SCHEMA:
                     raise wire.WorkerFault(f"a worker answered {kind.name} to STREAM")
-                return pa.ipc.read_schema(pa.py_buffer(payload)), self._run.receive()
+                self._take(run)
+                return pa.ipc.read_schema(pa.py_buffer(payload))
             except _WorkerDied as died:
                 self.close()
                 if attempt == _ATTEMPTS or not died.may_retry:
@@ -175,7 +183,7 @@ class _Run:
         """
         worker = self._borrowed()
         try:
-            while not worker.channel.poll(_POLL_SECONDS):
+            while not worker.channel.wait():
                 if self._is_cancelled():
                     raise errors.Cancelled("the call was cancelled")
                 if self._clock.monotonic() > self._deadline:
@@ -192,13 +200,17 @@ class _Run:
             raise error
         return kind, payload
 
-    def read(self, payload: bytes) -> pa.RecordBatch:
-        """Return the batch that a BATCH frame names."""
-        return self._borrowed().reader.read(payload)
+    def has_frame(self) -> bool:
+        """Whether the next frame is here already."""
+        return self._borrowed().channel.has_frame()
 
-    def discard(self, payload: bytes) -> None:
-        """Free the slot of a batch that nobody will read."""
-        self._borrowed().reader.discard(payload)
+    def read(self, kind: Kind, payload: bytes) -> pa.RecordBatch:
+        """Return the batch of a BATCH or INLINE frame."""
+        if kind is Kind.INLINE:
+            return wire.read_inline(payload)
+        if kind is Kind.BATCH:
+            return self._borrowed().reader.read(payload)
+        raise wire.WorkerFault(f"a worker sent {kind.name} within a result")
 
     def close(self) -> None:
         """Stop the worker if it still works, first by asking, then by force, and give it back."""

@@ -35,6 +35,10 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 SLOT_OVERHEAD_BYTES = 2 * 1024 * 1024
 _HEAD = struct.Struct("<BI")
 _BATCH = struct.Struct("<BI")
+# What one wait for a frame takes at most: 50 ms, as the kernel's struct timeval.
+_A_MOMENT = struct.pack("@ll", 0, 50_000)
+# Up to this size a batch travels inside its frame: cheaper than a slot and its way back.
+INLINE_BYTES_MAX = 32 * 1024
 
 
 class Kind(IntEnum):
@@ -48,8 +52,9 @@ class Kind(IntEnum):
     DESCRIPTION = 11
     SCHEMA = 12
     BATCH = 13
-    END = 14
-    ERROR = 15
+    INLINE = 14
+    END = 15
+    ERROR = 16
 
 
 class ChannelClosed(Exception):
@@ -66,6 +71,7 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._buffer = bytearray()
+        self._is_impatient = False
         # Only when nobody can be polling it any more may the descriptor's number be used again.
         weakref.finalize(self, sock.close)
 
@@ -100,16 +106,29 @@ class Channel:
         poller.register(self._sock, select.POLLIN)
         return bool(poller.poll(timeout_seconds * 1000))
 
+    def wait(self) -> bool:
+        """Whether a frame can be read now or soon: waits, by one system call, for a moment.
+
+        Raises ChannelClosed at the end. After the first call no wait on this channel is longer.
+        """
+        if self._buffered():
+            return True
+        if not self._is_impatient:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _A_MOMENT)
+            self._is_impatient = True
+        with contextlib.suppress(BlockingIOError):
+            self._read()
+        return self._buffered()
+
+    def has_frame(self) -> bool:
+        """Whether a frame has been read off the socket already."""
+        return self._buffered()
+
     def receive(self) -> tuple[Kind, bytes]:
         """Read one frame, waiting as long as it takes; raises ChannelClosed at the end."""
         while not self._buffered():
-            try:
-                data = self._sock.recv(1 << 18)
-            except OSError as error:
-                raise ChannelClosed from error
-            if not data:
-                raise ChannelClosed
-            self._buffer += data
+            with contextlib.suppress(BlockingIOError):
+                self._read()
         number, length = _HEAD.unpack_from(self._buffer)
         payload = bytes(self._buffer[_HEAD.size : _HEAD.size + length])
         del self._buffer[: _HEAD.size + length]
@@ -121,6 +140,17 @@ class Channel:
     def close(self) -> None:
         """Close the socket."""
         self._sock.close()
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(1 << 18)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise ChannelClosed from error
+        if not data:
+            raise ChannelClosed
+        self._buffer += data
 
     def _buffered(self) -> bool:
         if len(self._buffer) < _HEAD.size:
@@ -201,6 +231,19 @@ class SlotWriter:
                 "one row of the result is larger than a message may be; limit=batch_bytes_max"
             ) from error
         return _BATCH.pack(slot, sink.tell())
+
+
+def write_inline(batch: pa.RecordBatch) -> bytes:
+    """Write a small batch as the payload of an INLINE frame: an IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+def read_inline(payload: bytes) -> pa.RecordBatch:
+    """Read what ``write_inline`` wrote."""
+    return pa.ipc.open_stream(pa.py_buffer(payload)).read_next_batch()
 
 
 class SlotReader:

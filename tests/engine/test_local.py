@@ -353,3 +353,26 @@ def test_shared_runs_do_not_mix_defaults(lakeside: Session) -> None:
     )
     assert in_other.pins[0].ref == TableRef("lake", "other", "t")
     assert lakeside.describe("SELECT id FROM t").pins[0].ref == TableRef("lake", "main", "t")
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT 1", True),
+        ("SELECT upper('a') AS a, now() AS b", True),
+        ("SELECT * FROM (VALUES (1), (2)) AS t(a) WHERE a > 1 LIMIT 1", True),
+        ("SELECT unnest([1, 2])", False),
+        ("SELECT * FROM generate_series(1, 3)", False),
+        ("SELECT x.a FROM (VALUES (1)) AS x(a), (VALUES (2)) AS y(b)", False),
+        (
+            "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT 2 FROM t) SELECT n FROM t LIMIT 9",
+            False,
+        ),
+        ("SELECT 1 AS a UNION ALL SELECT 2", False),
+    ],
+)
+def test_what_is_at_hand(sql: str, expected: bool, tmp_path: Path) -> None:
+    engine = session(tmp_path).engine
+    _, batches = engine.stream(query(sql), is_cancelled=never)
+    assert batches.are_at_hand is expected
+    assert sum(batch.num_rows for batch in batches) > 0
