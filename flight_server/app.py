@@ -118,7 +118,11 @@ class Gateway:
         book = settings.policy_book()
         browser, tables = governed.build(buckets(settings), lambda: book, self._clock)
         queries = Queries(
-            RemoteEngine(self._pool, self._clock),
+            RemoteEngine(
+                self._pool,
+                self._clock,
+                result_cache_bytes_max=settings.limits.result_cache_bytes_max,
+            ),
             tables,
             Sealer([derive_key(key.secret, "tickets")], random_bytes=os.urandom),
             limits=QueryLimits(

@@ -95,7 +95,7 @@ class QueryWorker:
                 pending = []
                 if self._is_cancelled():
                     break
-        self._channel.send_all([*pending, (Kind.END, b"")])
+        self._channel.send_all([*pending, (Kind.END, wire.encode_end(batches.are_repeatable))])
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
         """Return the frame of a batch; None when the query was cancelled before it had a slot."""

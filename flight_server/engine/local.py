@@ -7,7 +7,7 @@ principal.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,19 +54,26 @@ class _Planned:
     opened: dict[Key, GovernedTable]
     pins: tuple[Pin, ...]
     is_small: bool
+    is_repeatable: bool
 
 
 class Batches:
     """The batches of a result; closing ends the work.
 
-    ``are_at_hand`` tells that all of them cost no more time than the first one.
+    ``are_at_hand`` tells that all of them cost no more time than the first one, ``are_repeatable``
+    that the same query on the same states gives them again.
     """
 
     def __init__(
-        self, batches: Generator[pa.RecordBatch, None, None], *, are_at_hand: bool
+        self,
+        batches: Generator[pa.RecordBatch, None, None],
+        *,
+        are_at_hand: bool,
+        are_repeatable: bool,
     ) -> None:
         self._batches = batches
         self.are_at_hand = are_at_hand
+        self.are_repeatable = are_repeatable
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self._batches
@@ -114,7 +121,9 @@ class LocalEngine:
         planned = self._plan(query, is_bound=True, is_cancelled=is_cancelled)
         batches = self._batches(planned)
         cut = bounded(batches, self._limits, is_cancelled=is_cancelled)
-        return planned.schema, Batches(cut, are_at_hand=planned.is_small)
+        return planned.schema, Batches(
+            cut, are_at_hand=planned.is_small, are_repeatable=planned.is_repeatable
+        )
 
     def _plan(self, query: Query, *, is_bound: bool, is_cancelled: Callable[[], bool]) -> _Planned:
         if is_cancelled():
@@ -127,9 +136,7 @@ class LocalEngine:
         if statement.kind is StatementKind.EXPLAIN and not query.principal.is_admin:
             raise PermissionDenied("EXPLAIN is for administrators")
         planned = self._plan_anew(query, statement, is_bound=is_bound)
-        # Rows made for one call are new at the next: a plan that holds them is of no further use.
-        is_lasting = all(isinstance(table.scan, FileScan) for table in planned.opened.values())
-        if is_lasting and statement.is_timeless:
+        if _is_lasting(planned.opened) and statement.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
         return planned
@@ -156,7 +163,15 @@ class LocalEngine:
             raw = self._ctx.create_dataframe_from_logical_plan(optimized).schema()
             frame = plain_frame(frame, raw)
         is_small = statement.kind is StatementKind.QUERY and is_no_larger_than_its_text(optimized)
-        return _Planned(frame, plain_schema(raw), statement, lookup.opened, lookup.pins, is_small)
+        return _Planned(
+            frame,
+            plain_schema(raw),
+            statement,
+            lookup.opened,
+            lookup.pins,
+            is_small,
+            is_repeatable=statement.is_repeatable and _is_lasting(lookup.opened),
+        )
 
     def _register(self, table: GovernedTable) -> Table:
         """Return the session's table of a governed one, made once for each state of it."""
@@ -184,6 +199,11 @@ class LocalEngine:
                 if planned.statement.kind is StatementKind.EXPLAIN:
                     shaped = redacted(shaped, [table.scan for table in planned.opened.values()])
                 yield shaped
+
+
+def _is_lasting(opened: Mapping[Key, GovernedTable]) -> bool:
+    """Return whether tables at their pins hold what they held: rows made for one call do not."""
+    return all(isinstance(table.scan, FileScan) for table in opened.values())
 
 
 def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:

@@ -12,6 +12,7 @@ from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine import wire
 from flight_server.engine.base import Description, Query
+from flight_server.engine.cache import ENTRY_BYTES_MAX, Result, ResultCache
 from flight_server.engine.pool import WorkerPool
 from flight_server.engine.process import WorkerProcess
 from flight_server.engine.wire import Kind
@@ -40,9 +41,10 @@ class RemoteEngine:
     unless the worker fell by what the query itself did.
     """
 
-    def __init__(self, pool: WorkerPool, clock: Clock) -> None:
+    def __init__(self, pool: WorkerPool, clock: Clock, *, result_cache_bytes_max: int = 0) -> None:
         self._pool = pool
         self._clock = clock
+        self._results = ResultCache(result_cache_bytes_max)
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query in a worker."""
@@ -65,8 +67,15 @@ class RemoteEngine:
     def stream(
         self, query: Query, *, is_cancelled: Callable[[], bool]
     ) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
-        """Run a query in a worker; returns once the first batch, or the end, is there."""
-        stream = ResultStream(self._pool, self._clock, query, is_cancelled)
+        """Run a query in a worker; returns once the first batch, or the end, is there.
+
+        A small result that is known already comes without a worker: that the caller may still see
+        its tables is for the caller of this method to ask.
+        """
+        known = self._results.get(query)
+        if known is not None:
+            return known.schema, iter(known.batches)
+        stream = ResultStream(self._pool, self._clock, query, is_cancelled, self._results)
         return stream.schema, stream
 
 
@@ -82,14 +91,19 @@ class ResultStream:
         clock: Clock,
         query: Query,
         is_cancelled: Callable[[], bool],
+        results: ResultCache,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._is_cancelled = is_cancelled
+        self._results = results
+        self._query = query
+        self._small: list[pa.RecordBatch] | None = []  # the rows so far, while they are few
         self._run: _Run | None = None
         self._ready: deque[pa.RecordBatch] = deque()
         self._request = wire.encode_query(query)
-        self.schema = self._open()
+        self.schema, self._small_bytes = pa.schema([]), 0
+        self._open()
 
     def __iter__(self) -> ResultStream:
         return self
@@ -122,10 +136,28 @@ class ResultStream:
             kind, payload = run.receive()
             if kind is Kind.END:
                 self._end()
+                self._keep(payload)
                 return
-            self._ready.append(run.read(kind, payload))
+            batch = run.read(kind, payload)
+            self._ready.append(batch)
+            self._remember(kind, batch)
             if not run.has_frame():
                 return
+
+    def _remember(self, kind: Kind, batch: pa.RecordBatch) -> None:
+        self._small_bytes += batch.nbytes
+        # A batch in a slot must give its slot back, so it is never kept.
+        if kind is not Kind.INLINE or self._small_bytes > ENTRY_BYTES_MAX:
+            self._small = None
+        elif self._small is not None:
+            self._small.append(batch)
+
+    def _keep(self, end: bytes) -> None:
+        # Only a version of a Delta table is there for good; other files may have been replaced.
+        is_lasting = all(pin.version is not None for pin in self._query.pins)
+        if self._small is not None and is_lasting and wire.decode_end(end):
+            result = Result(self.schema, tuple(self._small), self._small_bytes)
+            self._results.put(self._query, result)
 
     def _end(self) -> None:
         run, self._run = self._run, None
@@ -135,15 +167,15 @@ class ResultStream:
     def __del__(self) -> None:
         self.close()
 
-    def _open(self) -> pa.Schema:
+    def _open(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             self._run = run = _Run(self._pool, self._clock, self._is_cancelled)
             try:
                 kind, payload = run.ask(Kind.STREAM, self._request)
                 if kind is not Kind.SCHEMA:
                     raise wire.WorkerFault(f"a worker answered {kind.name} to STREAM")
+                self.schema = pa.ipc.read_schema(pa.py_buffer(payload))
                 self._take(run)
-                return pa.ipc.read_schema(pa.py_buffer(payload))
             except _WorkerDied as died:
                 self.close()
                 if attempt == _ATTEMPTS or not died.may_retry:
@@ -151,7 +183,8 @@ class ResultStream:
             except BaseException:
                 self.close()
                 raise
-        raise AssertionError("unreachable")
+            else:
+                return
 
 
 class _Run:

@@ -32,7 +32,9 @@ class Statement:
     ``sql`` is the text to plan; ``is_rewritten`` tells that it is not the user's own, so that
     columns of a parser's message would mislead. ``must_exist`` is a table to open first, so that a
     wrong name is noticed.
-    ``is_timeless`` tells that nothing in it asks the clock, whose answer a plan keeps.
+    ``is_timeless`` tells that nothing in it asks the clock, whose answer a plan keeps;
+    ``is_repeatable`` that it also asks for nothing random, so that the same data give the same
+    answer.
     """
 
     kind: StatementKind
@@ -40,12 +42,14 @@ class Statement:
     is_rewritten: bool = False
     must_exist: TableRef | None = None
     is_timeless: bool = True
+    is_repeatable: bool = True
 
 
 _COLUMNS = "SELECT column_name, data_type, is_nullable FROM information_schema.columns"
 _QUERIES = frozenset({"SELECT", "WITH", "VALUES", "FROM"})
 _NAMES = frozenset({Kind.WORD, Kind.QUOTED})
 _CLOCKS = frozenset({"now", "today", "current_date", "current_time", "current_timestamp"})
+_RANDOM = frozenset({"rand", "random", "uuid"})
 _WRITES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "UPSERT"})
 _NO_WRITES = "SQL writes are not supported yet"
 _NO_DEFINITIONS = "SQL statements that define or change tables are not supported yet"
@@ -104,8 +108,15 @@ def read_statement(sql: str, *, bucket: str, schema: str) -> Statement:
 
 def _query(sql: str, cut: Sequence[Token], *, kind: StatementKind) -> Statement:
     text = rewrite(sql, cut)
-    clocks = any(token.kind in _NAMES and token.name in _CLOCKS for token in cut)
-    return Statement(kind, text, is_rewritten=text != sql, is_timeless=not clocks)
+    names = {token.name for token in cut if token.kind in _NAMES}
+    is_timeless = names.isdisjoint(_CLOCKS)
+    return Statement(
+        kind,
+        text,
+        is_rewritten=text != sql,
+        is_timeless=is_timeless,
+        is_repeatable=is_timeless and kind is StatementKind.QUERY and names.isdisjoint(_RANDOM),
+    )
 
 
 def _unexpected(sql: str, token: Token, *, expected: str) -> InvalidRequest:

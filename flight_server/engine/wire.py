@@ -344,6 +344,16 @@ def decode_description(payload: bytes) -> Description:
     return Description(schema=schema, pins=tuple(pin_from_json(pin) for pin in pins))
 
 
+def encode_end(are_repeatable: bool) -> bytes:  # noqa: FBT001  the one thing that an end says
+    """Write the payload of an END frame: whether the same query would give the same rows again."""
+    return b"\x01" if are_repeatable else b""
+
+
+def decode_end(payload: bytes) -> bool:
+    """Read what ``encode_end`` wrote."""
+    return payload == b"\x01"
+
+
 def pin_to_json(pin: Pin) -> list[Any]:
     """Write a pin as a JSON list."""
     as_of: list[Any] | None = None

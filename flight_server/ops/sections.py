@@ -242,6 +242,11 @@ class LimitSettings(Section):
         default=256 * KIB, ge=KIB, le=16 * MIB, description="Length of one statement in UTF-8."
     )
     result_bytes_max: Bytes = Field(default=64 * GIB, ge=MIB, description="Size of one result.")
+    result_cache_bytes_max: Bytes = Field(
+        default=64 * MIB,
+        ge=0,
+        description="Memory for small results that are answered again without running; 0 is off.",
+    )
     concurrent_queries_max: int | None = Field(
         default=None,
         ge=1,

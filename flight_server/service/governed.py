@@ -66,6 +66,13 @@ class GovernedTables:
         snapshot = self._opener.open(entry, as_of=as_of)
         return Pin(ref, snapshot.version, snapshot.stamp, as_of)
 
+    def check(self, ref: TableRef, principal: Principal) -> None:
+        """Raise NotFound when there is no such table for somebody, or no longer."""
+        if ref.schema == INFORMATION_SCHEMA:
+            self._check_made(ref, principal, as_of=None)
+        else:
+            self._browser.find(principal, ref)
+
     def _open_made(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None
     ) -> GovernedTable:

@@ -49,6 +49,10 @@ class Pins(Protocol):
         """Name the state that a table would be opened at for somebody; raises as opening does."""
         ...
 
+    def check(self, ref: TableRef, principal: Principal) -> None:
+        """Raise NotFound when there is no such table for somebody, or no longer."""
+        ...
+
 
 class Queries:
     """The use cases of a query.
@@ -118,6 +122,8 @@ class Queries:
             schema=payload["schema"],
             pins=tuple(pin_from_json(pin) for pin in payload["pins"]),
         )
+        for pin in query.pins:
+            self._tables.check(pin.ref, query.principal)
         return self._engine.stream(query, is_cancelled=request.is_cancelled)
 
     def _query(self, request: Request, sql: str) -> Query:
