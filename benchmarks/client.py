@@ -6,7 +6,9 @@ Reads one ``Order`` as JSON from standard input, writes the latencies as JSON to
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -27,6 +29,8 @@ from benchmarks.targets import Login, connect
 
 SQL = "SELECT 1"
 _WARM_UP = 3
+# Each process of clients starts elsewhere, so that no two ever send the same text.
+_NUMBERS = itertools.count(os.getpid() * 1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +50,20 @@ class Order:
 def direct(connection: dbapi.Connection) -> Callable[[], int]:
     """Send the statement as it is: GetFlightInfo, DoGet."""
 
-    def once() -> int:
-        with AdbcStatement(connection.adbc_connection) as statement:
-            statement.set_sql_query(SQL)
-            stream, _ = statement.execute_query()
-            with pa.RecordBatchReader._import_from_c(stream.address) as reader:  # noqa: SLF001 - the only way in
-                return sum(batch.num_rows for batch in reader)
+    return lambda: _rows(connection, SQL)
 
-    return once
+
+def fresh(connection: dbapi.Connection) -> Callable[[], int]:
+    """As ``direct``, with a text that was never sent before: nothing that is kept can answer."""
+    return lambda: _rows(connection, f"{SQL} + {next(_NUMBERS)}")
+
+
+def _rows(connection: dbapi.Connection, sql: str) -> int:
+    with AdbcStatement(connection.adbc_connection) as statement:
+        statement.set_sql_query(sql)
+        stream, _ = statement.execute_query()
+        with pa.RecordBatchReader._import_from_c(stream.address) as reader:  # noqa: SLF001 - the only way in
+            return sum(batch.num_rows for batch in reader)
 
 
 def cursor(connection: dbapi.Connection) -> Callable[[], int]:
@@ -78,7 +88,7 @@ def prepared(connection: dbapi.Connection) -> Callable[[], int]:
     return once
 
 
-MODES = {"direct": direct, "cursor": cursor, "prepared": prepared}
+MODES = {"direct": direct, "fresh": fresh, "cursor": cursor, "prepared": prepared}
 
 
 def _local(session: SessionContext) -> Callable[[], int]:
