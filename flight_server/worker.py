@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine import wire
+from flight_server.engine import messages, wire
 from flight_server.engine.base import BatchLimits, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
@@ -38,7 +38,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 # Made ahead: when it is needed, there may be no memory to make it.
-_OUT_OF_MEMORY = wire.encode_error(
+_OUT_OF_MEMORY = messages.encode_error(
     errors.LimitExceeded("the query needs more memory than it may use; limit=memory_bytes_max")
 )
 
@@ -66,20 +66,20 @@ class QueryWorker:
             except wire.ChannelClosed:
                 raise
             except errors.LakeflightError as error:
-                self._channel.send(Kind.ERROR, wire.encode_error(error))
+                self._channel.send(Kind.ERROR, messages.encode_error(error))
             except MemoryError:
                 self._channel.send(Kind.ERROR, _OUT_OF_MEMORY)
             except BaseException:  # noqa: BLE001  a panic of the engine is no ordinary exception, and must not end us
-                self._channel.send(Kind.ERROR, wire.encode_fault(traceback.format_exc()))
+                self._channel.send(Kind.ERROR, messages.encode_fault(traceback.format_exc()))
 
     def _describe(self, payload: bytes) -> None:
         description = self._engine.describe(
-            wire.decode_query(payload), is_cancelled=self._is_cancelled
+            messages.decode_query(payload), is_cancelled=self._is_cancelled
         )
-        self._channel.send(Kind.DESCRIPTION, wire.encode_description(description))
+        self._channel.send(Kind.DESCRIPTION, messages.encode_description(description))
 
     def _stream(self, payload: bytes) -> None:
-        query = wire.decode_query(payload)
+        query = messages.decode_query(payload)
         schema, batches = self._engine.stream(query, is_cancelled=self._is_cancelled)
         # Held back until there is more to send: one system call less for each small query.
         pending = [(Kind.SCHEMA, schema.serialize().to_pybytes())]
@@ -95,7 +95,7 @@ class QueryWorker:
                 pending = []
                 if self._is_cancelled():
                     break
-        self._channel.send_all([*pending, (Kind.END, wire.encode_end(batches.are_repeatable))])
+        self._channel.send_all([*pending, (Kind.END, messages.encode_end(batches.are_repeatable))])
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
         """Return the frame of a batch; None when the query was cancelled before it had a slot."""

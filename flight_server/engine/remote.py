@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine import wire
+from flight_server.engine import messages, wire
 from flight_server.engine.base import Description, Query
 from flight_server.engine.cache import ENTRY_BYTES_MAX, Result, ResultCache
 from flight_server.engine.pool import WorkerPool
@@ -48,7 +48,7 @@ class RemoteEngine:
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query in a worker."""
-        request = wire.encode_query(query)
+        request = messages.encode_query(query)
         for attempt in range(1, _ATTEMPTS + 1):
             run = _Run(self._pool, self._clock, is_cancelled)
             try:
@@ -60,8 +60,8 @@ class RemoteEngine:
             finally:
                 run.close()
             if kind is not Kind.DESCRIPTION:
-                raise wire.WorkerFault(f"a worker answered {kind.name} to DESCRIBE")
-            return wire.decode_description(payload)
+                raise messages.WorkerFault(f"a worker answered {kind.name} to DESCRIBE")
+            return messages.decode_description(payload)
         raise AssertionError("unreachable")
 
     def stream(
@@ -101,7 +101,7 @@ class ResultStream:
         self._small: list[pa.RecordBatch] | None = []  # the rows so far, while they are few
         self._run: _Run | None = None
         self._ready: deque[pa.RecordBatch] = deque()
-        self._request = wire.encode_query(query)
+        self._request = messages.encode_query(query)
         self.schema, self._small_bytes = pa.schema([]), 0
         self._open()
 
@@ -155,7 +155,7 @@ class ResultStream:
     def _keep(self, end: bytes) -> None:
         # Only a version of a Delta table is there for good; other files may have been replaced.
         is_lasting = all(pin.version is not None for pin in self._query.pins)
-        if self._small is not None and is_lasting and wire.decode_end(end):
+        if self._small is not None and is_lasting and messages.decode_end(end):
             result = Result(self.schema, tuple(self._small), self._small_bytes)
             self._results.put(self._query, result)
 
@@ -173,7 +173,7 @@ class ResultStream:
             try:
                 kind, payload = run.ask(Kind.STREAM, self._request)
                 if kind is not Kind.SCHEMA:
-                    raise wire.WorkerFault(f"a worker answered {kind.name} to STREAM")
+                    raise messages.WorkerFault(f"a worker answered {kind.name} to STREAM")
                 self.schema = pa.ipc.read_schema(pa.py_buffer(payload))
                 self._take(run)
             except _WorkerDied as died:
@@ -227,9 +227,9 @@ class _Run:
         if kind in (Kind.END, Kind.DESCRIPTION, Kind.ERROR):
             self._finished = True
         if kind is Kind.ERROR:
-            error = wire.decode_error(payload)
+            error = messages.decode_error(payload)
             # After a panic nobody knows what state its engine is in.
-            self._faulted = isinstance(error, wire.WorkerFault)
+            self._faulted = isinstance(error, messages.WorkerFault)
             raise error
         return kind, payload
 
@@ -243,7 +243,7 @@ class _Run:
             return wire.read_inline(payload)
         if kind is Kind.BATCH:
             return self._borrowed().reader.read(payload)
-        raise wire.WorkerFault(f"a worker sent {kind.name} within a result")
+        raise messages.WorkerFault(f"a worker sent {kind.name} within a result")
 
     def close(self) -> None:
         """Stop the worker if it still works, first by asking, then by force, and give it back."""
@@ -299,5 +299,5 @@ class _Run:
 
     def _borrowed(self) -> WorkerProcess:
         if self._worker is None:
-            raise wire.WorkerFault("a closed run was used")
+            raise messages.WorkerFault("a closed run was used")
         return self._worker

@@ -11,23 +11,17 @@ would make three, and it bounds what may be in flight: no free slot, no next bat
 from __future__ import annotations
 
 import contextlib
-import json
 import mmap
 import os
 import select
 import socket
 import struct
 import weakref
-from collections.abc import Mapping
-from datetime import datetime
 from enum import IntEnum
-from typing import Any
 
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine.base import AsOf, Description, Pin, Query
-from policies.names import Principal, Role, TableRef
 
 FRAME_BYTES_MAX = 64 * 1024 * 1024
 # Schema and metadata of a batch beside its body: about 110 bytes a column, so this carries some
@@ -59,10 +53,6 @@ class Kind(IntEnum):
 
 class ChannelClosed(Exception):
     """The other process is gone."""
-
-
-class WorkerFault(Exception):
-    """A worker failed in a way that is ours to explain; its text is for the log only."""
 
 
 class Channel:
@@ -291,121 +281,3 @@ class _Lease:
 
     def __del__(self) -> None:
         self._reader.give_back(self._slot)
-
-
-def encode_query(query: Query) -> bytes:
-    """Write a query as the payload of a DESCRIBE or STREAM frame."""
-    principal = query.principal
-    return json.dumps(
-        {
-            "sql": query.sql,
-            "bucket": query.bucket,
-            "schema": query.schema,
-            "pins": [pin_to_json(pin) for pin in query.pins],
-            "principal": {
-                "user_id": principal.user_id,
-                "username": principal.username,
-                "role": principal.role,
-                "custom_roles": sorted(principal.custom_roles),
-            },
-        }
-    ).encode()
-
-
-def decode_query(payload: bytes) -> Query:
-    """Read what ``encode_query`` wrote."""
-    data = json.loads(payload)
-    who = data["principal"]
-    return Query(
-        sql=data["sql"],
-        bucket=data["bucket"],
-        schema=data["schema"],
-        pins=tuple(pin_from_json(pin) for pin in data["pins"]),
-        principal=Principal(
-            user_id=who["user_id"],
-            username=who["username"],
-            role=Role(who["role"]),
-            custom_roles=frozenset(who["custom_roles"]),
-        ),
-    )
-
-
-def encode_description(description: Description) -> bytes:
-    """Write a description: four bytes of length, the pins as JSON, the schema as IPC."""
-    pins = json.dumps([pin_to_json(pin) for pin in description.pins]).encode()
-    return struct.pack("<I", len(pins)) + pins + description.schema.serialize().to_pybytes()
-
-
-def decode_description(payload: bytes) -> Description:
-    """Read what ``encode_description`` wrote."""
-    (length,) = struct.unpack_from("<I", payload)
-    pins = json.loads(payload[4 : 4 + length])
-    schema = pa.ipc.read_schema(pa.py_buffer(payload[4 + length :]))
-    return Description(schema=schema, pins=tuple(pin_from_json(pin) for pin in pins))
-
-
-def encode_end(are_repeatable: bool) -> bytes:  # noqa: FBT001  the one thing that an end says
-    """Write the payload of an END frame: whether the same query would give the same rows again."""
-    return b"\x01" if are_repeatable else b""
-
-
-def decode_end(payload: bytes) -> bool:
-    """Read what ``encode_end`` wrote."""
-    return payload == b"\x01"
-
-
-def pin_to_json(pin: Pin) -> list[Any]:
-    """Write a pin as a JSON list."""
-    as_of: list[Any] | None = None
-    if pin.as_of is not None:
-        time = pin.as_of.time
-        as_of = [pin.as_of.version, None if time is None else time.isoformat()]
-    return [pin.ref.bucket, pin.ref.schema, pin.ref.table, pin.version, pin.stamp, as_of]
-
-
-def pin_from_json(data: list[Any]) -> Pin:
-    """Read what ``pin_to_json`` wrote."""
-    bucket, schema, table, version, stamp, as_of = data
-    moment = None
-    if as_of is not None:
-        time = None if as_of[1] is None else datetime.fromisoformat(as_of[1])
-        moment = AsOf(version=as_of[0], time=time)
-    return Pin(ref=TableRef(bucket, schema, table), version=version, stamp=stamp, as_of=moment)
-
-
-_ERRORS: Mapping[str, type[errors.LakeflightError]] = {
-    cls.__name__: cls
-    for cls in vars(errors).values()
-    if isinstance(cls, type)
-    and issubclass(cls, errors.LakeflightError)
-    and cls not in (errors.LakeflightError, errors.Internal)
-}
-
-
-def encode_error(error: errors.LakeflightError) -> bytes:
-    """Write one of our errors as the payload of an ERROR frame."""
-    return json.dumps(
-        {
-            "class": type(error).__name__,
-            "message": error.message,
-            "code": error.code,
-            "retry_after_seconds": error.retry_after_seconds,
-        }
-    ).encode()
-
-
-def encode_fault(text: str) -> bytes:
-    """Write a fault that is not one of our errors; the text is for the log of the gateway alone."""
-    return json.dumps({"class": None, "message": text}).encode()
-
-
-def decode_error(payload: bytes) -> Exception:
-    """Read what ``encode_error`` or ``encode_fault`` wrote.
-
-    A fault comes back as ``WorkerFault``.
-    """
-    data = json.loads(payload)
-    cls = _ERRORS.get(data["class"])
-    if cls is None:
-        return WorkerFault(data["message"])
-    return cls(data["message"], code=data["code"], retry_after_seconds=data["retry_after_seconds"])

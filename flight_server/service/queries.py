@@ -14,7 +14,7 @@ import pyarrow as pa
 from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine.base import AsOf, Description, Engine, Pin, Query
-from flight_server.engine.wire import pin_from_json, pin_to_json
+from flight_server.engine.messages import pin_from_json, pin_to_json
 from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
 from policies.names import Principal, TableRef

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from flight_server import errors
-from flight_server.engine import wire
+from flight_server.engine import messages, wire
 from flight_server.engine.pool import WorkerPool
 from flight_server.engine.remote import RemoteEngine
 from tests.engine.workers import BURN, has_ended, never, pool_of, query, when_ready
@@ -192,7 +192,7 @@ def test_after_a_panic_the_worker_is_replaced(engine: RemoteEngine, pool: Worker
     pool.give_back(worker, healthy=True)
     worker.channel.send(wire.Kind.DESCRIBE, b"not a query")  # what it cannot work on, as a panic
     assert worker.channel.poll(10)
-    with pytest.raises(wire.WorkerFault):
+    with pytest.raises(messages.WorkerFault):
         engine.describe(query("SELECT 1"), is_cancelled=never)
     wait_until(lambda: has_ended(pid))
     assert fetch(engine, "SELECT 1 AS n").num_rows == 1

@@ -7,7 +7,6 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
@@ -16,9 +15,7 @@ from hypothesis import strategies as st
 
 from flight_server import errors
 from flight_server.engine import wire
-from flight_server.engine.base import AsOf, Description, Pin, Query
 from flight_server.engine.wire import Kind
-from policies.names import Principal, Role, TableRef
 
 SLOT_BYTES = 64 * 1024
 
@@ -146,73 +143,3 @@ def test_a_batch_outlives_its_reader_and_its_worker(pair: Pair) -> None:
     pair.worker.close()
     gc.collect()
     assert read.equals(batch)
-
-
-_NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-_REFS = st.builds(TableRef, _NAMES, _NAMES, _NAMES)
-_TIMES = st.datetimes(
-    min_value=datetime(1971, 1, 1),  # noqa: DTZ001  hypothesis adds the zone
-    timezones=st.just(UTC),
-)
-_AS_OF = st.one_of(
-    st.none(), st.builds(AsOf, version=st.integers(0, 2**53)), st.builds(AsOf, time=_TIMES)
-)
-_PINS = st.builds(
-    Pin, ref=_REFS, version=st.none() | st.integers(0, 2**53), stamp=_NAMES, as_of=_AS_OF
-)
-_PRINCIPALS = st.builds(
-    Principal,
-    user_id=_NAMES,
-    username=_NAMES,
-    role=st.sampled_from(Role),
-    custom_roles=st.frozensets(_NAMES, max_size=3),
-)
-
-
-@given(
-    st.builds(
-        Query,
-        sql=st.text(st.characters(exclude_categories=["Cs"])),
-        principal=_PRINCIPALS,
-        bucket=_NAMES,
-        schema=_NAMES,
-        pins=st.lists(_PINS, max_size=3).map(tuple),
-    )
-)
-def test_a_query_survives_the_round_trip(query: Query) -> None:
-    assert wire.decode_query(wire.encode_query(query)) == query
-
-
-@given(st.lists(_PINS, max_size=3), st.lists(_NAMES, max_size=5))
-def test_a_description_survives_the_round_trip(pins: list[Pin], names: list[str]) -> None:
-    schema = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in names])
-    description = Description(schema, tuple(pins))
-    back = wire.decode_description(wire.encode_description(description))
-    assert back.pins == description.pins
-    assert back.schema.equals(schema, check_metadata=True)
-
-
-_CLASSES = sorted(wire._ERRORS.values(), key=lambda cls: cls.__name__)
-
-
-@given(
-    st.sampled_from(_CLASSES),
-    st.text(st.characters(exclude_categories=["Cs"])),
-    st.none() | st.just("finer"),
-    st.none() | st.floats(0, 100),
-)
-def test_an_error_survives_the_round_trip(
-    cls: type[errors.LakeflightError], message: str, code: str | None, retry: float | None
-) -> None:
-    error = cls(message, code=code, retry_after_seconds=retry)
-    back = wire.decode_error(wire.encode_error(error))
-    assert type(back) is cls
-    assert isinstance(back, errors.LakeflightError)
-    assert (back.message, back.code) == (message, code or cls.default_code)
-    assert back.retry_after_seconds == retry
-
-
-def test_a_fault_is_none_of_our_errors() -> None:
-    back = wire.decode_error(wire.encode_fault("Traceback …"))
-    assert isinstance(back, wire.WorkerFault)
-    assert not isinstance(back, errors.LakeflightError)
