@@ -18,7 +18,7 @@ from flight_server.errors import Cancelled, InvalidRequest, LimitExceeded
 
 # A batch below this part of the target is joined with its neighbours; a larger one is not worth the
 # copy.
-_SMALL_PART = 8
+_SMALL_PART = 2
 _FIRST_JOINED_BYTES = 64 * 1024
 
 _LISTS = (

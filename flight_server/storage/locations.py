@@ -13,6 +13,7 @@ from flight_server.errors import InvalidRequest, Unsupported
 PRIMARY = "primary"
 BUCKET_NAME_CHARACTERS_MAX = 63
 _REMOTE_SCHEMES = ("s3", "s3a", "az", "abfs", "abfss", "adl", "gs", "gcs")
+_ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -60,7 +61,7 @@ def locate(name: str, uri: str | Path) -> Location:
         raise InvalidRequest(f"the bucket {catalog} has no usable location")
     scheme = _SCHEME.match(text)
     if scheme is None:
-        return Location(name, catalog, Path(text).expanduser().resolve())
+        return _located(name, catalog, Path(text).expanduser().resolve())
     kind = scheme.group(1).lower()
     if kind == "file":
         parts = urlsplit(text)
@@ -68,13 +69,20 @@ def locate(name: str, uri: str | Path) -> Location:
             raise InvalidRequest(
                 f"the bucket {catalog}: a file URI is file:///path, without a host"
             )
-        return Location(name, catalog, Path(unquote(parts.path) or "/").resolve())
+        return _located(name, catalog, Path(unquote(parts.path) or "/").resolve())
     if kind in _REMOTE_SCHEMES:
         raise Unsupported(
             f"the bucket {catalog} is on {kind}://, which this version does not read yet; "
             "file:// and plain paths work"
         )
     raise Unsupported(f"the bucket {catalog} is on {kind}://, which is no storage known here")
+
+
+def _located(name: str, catalog: str, root: Path) -> Location:
+    if _ESCAPE.search(str(root)):
+        # The Delta library decodes paths once more, and would read another folder.
+        raise Unsupported(f"the bucket {catalog} lies in a folder whose name looks encoded, as %20")
+    return Location(name, catalog, root)
 
 
 def locate_all(buckets: Mapping[str, str | Path]) -> dict[str, Location]:

@@ -53,3 +53,9 @@ def test_all_buckets_together(tmp_path: Path) -> None:
     ):
         with pytest.raises(InvalidRequest):
             locate_all(buckets)
+
+
+@pytest.mark.parametrize("uri", ["/data/a%20b", "file:///data/a%2520b"])
+def test_a_folder_whose_name_looks_encoded_is_refused(uri: str) -> None:
+    with pytest.raises(Unsupported):
+        locate("primary", uri)
