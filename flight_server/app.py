@@ -21,6 +21,7 @@ from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import BatchLimits
 from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
+from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
 from flight_server.protocol.sql_info import Abilities
 from flight_server.protocol.tickets import Sealer, derive_key
@@ -200,6 +201,7 @@ def _worker_configuration(settings: Settings) -> dict[str, Any]:
 def _pool_options(settings: Settings) -> PoolOptions:
     limits, workers = settings.limits, settings.workers
     return PoolOptions(
+        cores=cores(),
         count_min=workers.count_min,
         count_max=workers.count_max,
         concurrent_queries_max=limits.concurrent_queries_max or workers.count_max,

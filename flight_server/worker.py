@@ -1,18 +1,17 @@
 """Builds a query worker and runs it: one query at a time, read-only, expendable.
 
-Started by ``engine.process`` as ``python -m flight_server.worker CHANNEL RETURNS MEMORY``, three
-inherited descriptors. The first frame configures it. It sees tables, policies and files, never
-users' secrets, and it ends when its gateway does.
+``python -m flight_server.worker PARENT CONTROL``, with the gateway's process id and an inherited
+socket, is the template (see ``engine.template``); each worker is forked from it, with a channel, a
+pipe for returned slots, and shared memory. The first frame on the channel configures it.
+It sees tables, policies and files, never users' secrets, and it ends when its gateway does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import resource
-import signal
 import socket
 import sys
 import threading
@@ -23,7 +22,7 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine import messages, wire
+from flight_server.engine import forking, messages, wire
 from flight_server.engine.base import BatchLimits, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
@@ -34,7 +33,6 @@ from policies.names import Principal, Role
 # Deep expressions are planned by recursion; the main thread's 8 MiB end at about 8,000 terms.
 _STACK_BYTES = 64 * 1024 * 1024
 _POOL_SHARE = 0.6
-_PR_SET_PDEATHSIG = 1
 
 
 # Made ahead: when it is needed, there may be no memory to make it.
@@ -145,19 +143,6 @@ def limit_memory(bytes_max: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def end_with(parent: int) -> None:
-    """Ask the kernel to kill this process when the one that started it ends.
-
-    At once if it already did.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
-    # When memory runs out, the kernel should take a worker and not the gateway.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("900", encoding="ascii")
-
-
 def _serve(channel: wire.Channel, returns: int, memory: int) -> None:
     kind, payload = channel.receive()
     if kind is not Kind.CONFIGURE:
@@ -173,17 +158,21 @@ def _serve(channel: wire.Channel, returns: int, memory: int) -> None:
         QueryWorker(channel, wire.SlotWriter(segment, returns), engine).run()
 
 
-def main() -> None:
-    """Run a worker on the descriptors named on the command line."""
-    parent, channel_fd, returns, memory = map(int, sys.argv[1:])
-    end_with(parent)
+def work(descriptors: list[int]) -> None:
+    """Run a worker on its descriptors (channel, returns, memory), in a process forked for it."""
+    channel_fd, returns, memory = descriptors
     channel = wire.Channel(socket.socket(fileno=channel_fd))
     threading.stack_size(_STACK_BYTES)
     thread = threading.Thread(target=_serve, args=(channel, returns, memory), name="query")
     thread.start()
     thread.join()
-    # The libraries' own threads have nothing to finish, and tearing them down can abort.
-    os._exit(0)
+
+
+def main() -> None:
+    """Run the template, on the gateway and the socket named on the command line."""
+    parent, control = map(int, sys.argv[1:])
+    forking.end_with(parent)
+    forking.Forker(socket.socket(fileno=control), work).run()
 
 
 if __name__ == "__main__":

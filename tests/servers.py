@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,13 +52,20 @@ class Server:
 
     def worker_pids(self) -> list[int]:
         """Return the process ids of the server's workers."""
-        children = Path(f"/proc/{self.process.pid}/task").glob("*/children")
-        return [int(pid) for path in children for pid in path.read_text().split()]
+        return [pid for template in _children(self.process.pid) for pid in _children(template)]
 
     def errors(self) -> str:
         """Return what the server has logged so far."""
         self.log.flush()
         return Path(self.log.name).read_text(encoding="utf-8", errors="replace")
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # the process is going
+            found += map(int, path.read_text().split())
+    return found
 
 
 @contextmanager

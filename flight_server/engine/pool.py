@@ -1,9 +1,10 @@
-"""Worker processes: started ahead, lent to one query at a time, replaced when they die or age.
+"""Worker processes: forked when needed, lent to one query at a time, replaced when they die or age.
 
 One thread, the supervisor, starts and ends all workers; the threads that answer calls only lend and
-return. A query waits in a bounded queue for a bounded time. When queries have waited a while and no
-worker came free, another one is started, up to a maximum, so that a few slow readers do not stop
-everybody else.
+return. A query waits in a bounded queue for a bounded time. While there are fewer workers than
+cores, whoever waits gets a new one at once. Beyond that, another one is started when queries have
+waited a while and none came free, up to a maximum, so that a few slow readers do not stop everybody
+else.
 """
 
 from __future__ import annotations
@@ -21,23 +22,30 @@ from flight_server.clock import Clock
 from flight_server.engine import wire
 from flight_server.engine.process import WorkerProcess
 from flight_server.engine.spill import SpillFolder
+from flight_server.engine.template import Template
 
 _log = logging.getLogger(__name__)
 
 _SLOTS = 8
 _POLL_SECONDS = 0.05
+_POLL_STARTING_SECONDS = 0.003
 _GROW_AFTER_SECONDS = 0.25
 _SHRINK_AFTER_SECONDS = 30.0
 _MEASURE_EVERY_QUERIES = 32
 _MEASURE_AFTER_SECONDS = 1.0
 _START_AGAIN_SECONDS = 1.0
 _RETURN_SECONDS_MAX = 0.5
+_CLOSE_SECONDS_MAX = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class PoolOptions:
-    """The limits of the pool; ``ops.settings`` documents each of them."""
+    """The limits of the pool; ``ops.settings`` documents each of them but ``cores``.
 
+    More workers than ``cores`` do not compute faster; they are for queries whose readers are slow.
+    """
+
+    cores: int
     count_min: int
     count_max: int
     concurrent_queries_max: int
@@ -94,6 +102,8 @@ class WorkerPool:
         # Only the supervisor's: workers that do not answer yet, each with the end of its patience.
         self._starting: list[tuple[WorkerProcess, float]] = []
         self._start_after = 0.0
+        self._template: Template | None = None
+        self._template_deadline = 0.0
         self._spill: SpillFolder | None = None
         self._closing = False
         self._supervisor = threading.Thread(target=self._supervise, name="pool", daemon=True)
@@ -123,16 +133,7 @@ class WorkerPool:
             self._closing = True
         self._wake.set()
         if self._supervisor.is_alive():
-            self._supervisor.join(timeout=self.options.start_seconds_max)
-        with self._lock:
-            lent = list(self._loans)
-            workers = [worker for worker, _ in self._idle + self._starting] + self._discarded
-            self._idle, self._starting, self._discarded = [], [], []
-            for worker in lent:
-                worker.kill()
-            self._returned.wait_for(lambda: not self._loans, _RETURN_SECONDS_MAX)
-        for worker in [*workers, *lent]:
-            worker.dispose()
+            self._supervisor.join(timeout=_CLOSE_SECONDS_MAX)
         if self._spill is not None:
             self._spill.close()
 
@@ -245,16 +246,35 @@ class WorkerPool:
 
     def _supervise(self) -> None:
         while not self._closing:
-            self._wake.wait(_POLL_SECONDS)
+            is_starting = self._starting or not self._may_fork()
+            self._wake.wait(_POLL_STARTING_SECONDS if is_starting else _POLL_SECONDS)
             self._wake.clear()
             try:
                 self._end_expired()
                 self._collect()
                 self._welcome()
-                while self._wants_another():
+                self._keep_template()
+                while self._may_fork() and self._wants_another():
                     self._start_one()
             except Exception:  # noqa: BLE001  the workers die with this thread, so it must live
                 _log.exception("the supervisor of the workers met an error")
+        self._end_all()
+
+    def _end_all(self) -> None:
+        with self._lock:
+            lent = list(self._loans)
+            workers = [worker for worker, _ in self._idle + self._starting] + self._discarded
+            self._idle, self._starting, self._discarded = [], [], []
+            for worker in lent:
+                worker.kill()
+            self._returned.wait_for(lambda: not self._loans, _RETURN_SECONDS_MAX)
+        for worker in [*workers, *lent]:
+            worker.dispose()
+        if self._template is not None:
+            self._template.close()
+
+    def _may_fork(self) -> bool:
+        return self._template is not None and self._template_deadline == 0.0
 
     def _end_expired(self) -> None:
         """Take back, and kill, workers whose time is over and whose reader is not even looking."""
@@ -286,30 +306,60 @@ class WorkerPool:
     def _wants_another(self) -> bool:
         now = self._clock.monotonic()
         with self._lock:
-            total = len(self._idle) + len(self._loans) + len(self._starting)
+            lent_soon = len(self._loans) + len(self._starting)
+            total = len(self._idle) + lent_soon
             if self._closing or now < self._start_after:
                 return False
             if total < self.options.count_min:
                 return True
-            if not self._waiting or self._starting or total >= self.options.count_max:
+            if len(self._waiting) <= len(self._starting) or total >= self.options.count_max:
                 return False
-            if len(self._loans) >= self.options.concurrent_queries_max:
+            if lent_soon >= self.options.concurrent_queries_max:
                 return False  # it could not be lent
-            return now - self._waiting[0].since > _GROW_AFTER_SECONDS
+            if total < self.options.cores:
+                return True
+            return not self._starting and now - self._waiting[0].since > _GROW_AFTER_SECONDS
+
+    def _keep_template(self) -> None:
+        """Start the template when there is none; its workers ended with the one before."""
+        # Only this thread starts it: it asks the kernel to die with the thread that started it.
+        now = self._clock.monotonic()
+        if now < self._start_after:
+            return
+        try:
+            if self._template is None:
+                self._template = Template(self._environment)
+                self._template_deadline = now + self.options.start_seconds_max
+            elif self._template.is_ready():
+                self._template_deadline = 0.0
+            elif now > self._template_deadline:
+                raise errors.Unavailable("the template of the query workers did not start in time")
+        except (errors.Unavailable, OSError):
+            # One that did start is replaced at once; what cannot start is not tried all the time.
+            self._give_up_template(pause_seconds=0 if self._may_fork() else _START_AGAIN_SECONDS)
+
+    def _give_up_template(self, *, pause_seconds: float) -> None:
+        _log.exception("the template of the query workers is given up")
+        self._start_after = self._clock.monotonic() + pause_seconds
+        template, self._template = self._template, None
+        if template is not None:
+            template.close()
 
     def _start_one(self) -> None:
-        # Only this thread starts workers: they ask the kernel to die with the thread that started
-        # them.
         assert self._spill is not None  # noqa: S101  made before this thread
+        assert self._template is not None  # noqa: S101  or nothing may be forked
         now = self._clock.monotonic()
         try:
             worker = WorkerProcess(
                 self._configuration,
-                self._environment,
+                self._template,
                 slots=_SLOTS,
                 slot_bytes=self.options.batch_bytes_max + wire.SLOT_OVERHEAD_BYTES,
                 spill_directory=self._spill.for_worker(),
             )
+        except errors.Unavailable:
+            self._give_up_template(pause_seconds=_START_AGAIN_SECONDS)
+            return
         except OSError:
             _log.exception("a query worker could not be started")
             self._start_after = now + _START_AGAIN_SECONDS

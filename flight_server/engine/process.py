@@ -1,4 +1,4 @@
-"""One worker process as the gateway sees it: started, spoken to, measured, killed."""
+"""One worker process as the gateway sees it: forked, spoken to, measured, killed."""
 
 from __future__ import annotations
 
@@ -8,35 +8,31 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flight_server import errors
 from flight_server.engine import wire
+from flight_server.engine.template import Template
 
 # Signals by which a process ends itself: its query asked for too much, and would again.
 _OWN_FAULT = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL})
 _COLLECT_SECONDS_MAX = 5.0
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "TZ")
-# Each arena of the C library reserves 64 MiB of the address space that is limited, used or not.
-_FIXED = {"MALLOC_ARENA_MAX": "2"}
 
 
 class WorkerProcess:
     """A running worker.
 
     ``configuration`` is what ``flight_server.worker`` is built from, as JSON values. The process is
-    not ready until ``is_ready`` said so. It gets no settings and no secrets from the environment,
-    and ``spill_directory``, which goes when the worker goes.
+    not ready until ``is_ready`` said so. It owns ``spill_directory``, which goes when the worker
+    goes. Raises Unavailable when the template is not fit for use.
     """
 
     def __init__(
         self,
         configuration: Mapping[str, Any],
-        environment: Mapping[str, str],
+        template: Template,
         *,
         slots: int,
         slot_bytes: int,
@@ -53,18 +49,7 @@ class WorkerProcess:
         try:
             segment = wire.Segment(memory, slots=slots, slot_bytes=slot_bytes)
             self.reader = wire.SlotReader(segment, returns_write)
-            passed = (theirs.fileno(), returns_read, memory)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "flight_server.worker", str(os.getpid()), *map(str, passed)],
-                pass_fds=passed,
-                env=_FIXED
-                | {name: environment[name] for name in _PASSED_ON if name in environment},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                # A Ctrl-C at the terminal is for the gateway, which drains first; and Linux shares
-                # the processor between sessions, so that no query outweighs another by threads.
-                start_new_session=True,
-            )
+            self._process = template.fork([theirs.fileno(), returns_read, memory])
         finally:
             theirs.close()
             os.close(returns_read)
@@ -102,7 +87,7 @@ class WorkerProcess:
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
-        return self._process.poll() is None
+        return self._process.is_alive()
 
     def resident_bytes(self) -> int:
         """Return the resident memory of the process, 0 when it is gone."""
@@ -114,25 +99,20 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process at once; safe to call again."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._process.kill()
 
     def died_of_its_query(self) -> bool:
         """Whether the process, found dead, ended by a fault of its own, not by another's hand."""
-        try:
-            code = self._process.wait(timeout=_COLLECT_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            return False
+        code = self._process.wait(_COLLECT_SECONDS_MAX)
         # It ends in order only when its gateway did; otherwise memory failed it in Python.
-        return code >= 0 or -code in _OWN_FAULT
+        return code is not None and (code >= 0 or -code in _OWN_FAULT)
 
     def dispose(self) -> None:
-        """Kill the process, collect it, and remove what it spilled.
+        """Kill the process, wait until it is gone, and remove what it spilled.
 
         Whoever still reads from it finds the channel at its end; it is closed with the last of
         them.
         """
         self.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=_COLLECT_SECONDS_MAX)
+        self._process.wait(_COLLECT_SECONDS_MAX)
         shutil.rmtree(self._spill, ignore_errors=True)

@@ -9,7 +9,7 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -278,10 +278,6 @@ class LimitSettings(Section):
         return self
 
 
-def _count_min(fields: dict[str, Any]) -> int:
-    return min(cores(), int(fields["count_max"]))
-
-
 class WorkerSettings(Section):
     """The processes that run queries."""
 
@@ -293,11 +289,10 @@ class WorkerSettings(Section):
         json_schema_extra={"default_text": "4 x cores"},
     )
     count_min: int = Field(
-        default_factory=_count_min,
+        default=1,
         ge=1,
         le=4096,
-        description="Workers that are kept ready.",
-        json_schema_extra={"default_text": "cores"},
+        description="Workers that are kept ready; others start within milliseconds when needed.",
     )
     memory_bytes_max: Bytes = Field(
         default=2 * GIB,

@@ -27,7 +27,7 @@ def has_ended(pid: int) -> bool:
 
 
 def zombies_of(server: Server) -> list[int]:
-    """The children of a server that ended and were not collected."""
+    """The workers of a server that ended and were not collected."""
     return [
         pid
         for pid in server.worker_pids()
@@ -42,7 +42,11 @@ def busy_worker(server: Server) -> int:
     found: list[int] = []
 
     def one_is_busy() -> bool:
-        found[:] = [pid for pid in before if processor_seconds(pid) - before[pid] > 0.15]
+        found[:] = [
+            pid
+            for pid in server.worker_pids()
+            if processor_seconds(pid) - before.get(pid, 0.0) > 0.15
+        ]
         return bool(found)
 
     wait_until(one_is_busy, what="a busy worker")

@@ -86,12 +86,15 @@ def test_a_query_whose_workers_are_killed_again_and_again_is_given_up(lakehouse:
 def test_a_killed_gateway_takes_its_workers_along_and_the_next_cleans_up(
     lakehouse: Path, tmp_path: Path
 ) -> None:
-    variables = {"LAKEFLIGHT_WORKERS__SPILL_DIRECTORY": str(tmp_path)}
+    variables = {
+        "LAKEFLIGHT_WORKERS__SPILL_DIRECTORY": str(tmp_path),
+        "LAKEFLIGHT_WORKERS__COUNT_MIN": "2",
+    }
     with running(lakehouse, environment=variables) as server:
         query = Bare(server, QUERIES["sort"])
         busy_worker(server)
+        wait_until(lambda: len(server.worker_pids()) >= 2, what="two workers")
         pids = server.worker_pids()
-        assert len(pids) >= 2
         server.process.kill()
         # Whoever has inherited them collects them at once or later; a zombie works no more.
         wait_until(lambda: all(map(_works_no_more, pids)), seconds_max=1.5, what="their end")

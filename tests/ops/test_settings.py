@@ -35,7 +35,8 @@ def test_nothing_at_all_gives_the_documented_defaults() -> None:
     assert (settings.server.host, settings.server.port) == ("127.0.0.1", 31337)
     assert settings.limits.batch_bytes_max == 3_670_016
     assert settings.limits.result_bytes_max == 64 * 1024**3
-    assert settings.workers.count_max == 4 * settings.workers.count_min
+    assert settings.workers.count_min == 1
+    assert settings.workers.count_max == 4 * settings.workers.target_partitions
     assert settings.auth.argon2_memory_kib == 19 * 1024
     assert settings.origin("server.port") == "default"
 
