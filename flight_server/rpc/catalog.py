@@ -15,6 +15,9 @@ from flight_server.service.browse import TABLE_TYPES, Browser
 from flight_server.service.browse import TableRow as Listed
 from flight_server.service.request import Request
 
+# Default clients of gRPC take messages up to 4 MiB.
+BATCH_BYTES_MAX = 3_670_016
+
 CatalogCommand = (
     commands.GetSqlInfo
     | commands.GetXdbcTypeInfo
@@ -56,8 +59,13 @@ class CatalogReplies:
         return _SCHEMAS[type(command)]
 
     def reply(self, request: Request, command: CatalogCommand) -> pa.Table:
-        """Return all rows of a reply; clients read no further than the first batch."""
-        return _REPLIES[type(command)](self, request, command)
+        """Return all rows of a reply, in as few batches as fit into messages.
+
+        Some clients read no further than the first one, so it holds all that a filter on one
+        table's name finds.
+        """
+        rows = _REPLIES[type(command)](self, request, command)
+        return pa.Table.from_batches(_cut(rows.combine_chunks()), schema=rows.schema)
 
     def _catalogs(self, request: Request, command: commands.GetCatalogs) -> pa.Table:  # noqa: ARG002
         return metadata.catalogs(self._browser.catalogs(request.principal))
@@ -109,6 +117,17 @@ class CatalogReplies:
             table=row.ref.table,
             read_only=True,
         )
+
+
+def _cut(rows: pa.Table) -> list[pa.RecordBatch]:
+    """Cut into batches of at most ``BATCH_BYTES_MAX``, but for rows that are larger by themselves.
+
+    The description of a table with ten thousand columns is one, and nobody could read half of it.
+    """
+    if rows.nbytes <= BATCH_BYTES_MAX or rows.num_rows <= 1:
+        return list(rows.to_batches())
+    half = rows.num_rows // 2
+    return [*_cut(rows.slice(0, half)), *_cut(rows.slice(half))]
 
 
 _REPLIES: Mapping[type[CatalogCommand], Callable[[CatalogReplies, Request, Any], pa.Table]] = {

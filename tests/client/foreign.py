@@ -57,15 +57,16 @@ class ForeignServer(fl.FlightServerBase):  # type: ignore[misc]  # pyarrow.fligh
         return fl.GeneratorStream(SCHEMA, self._batches(context, ticket.ticket.decode()))
 
     def _batches(self, context: Any, sql: str) -> Iterator[pa.RecordBatch]:
-        for number in range(3):
-            if number == 2 and sql == "breaks":
-                body = {"code": "limit_exceeded", "message": "too much", "retryable": True}
-                context.add_trailer(
-                    "x-lakehouse-error", json.dumps({**body, "retry_after_seconds": 2.5})
-                )
-                raise fl.FlightUnavailableError("too much")
-            yield batch(number)
+        # From the first batch on: a cancel may come before the second has been asked for.
         try:
+            for number in range(3):
+                if number == 2 and sql == "breaks":
+                    body = {"code": "limit_exceeded", "message": "too much", "retryable": True}
+                    context.add_trailer(
+                        "x-lakehouse-error", json.dumps({**body, "retry_after_seconds": 2.5})
+                    )
+                    raise fl.FlightUnavailableError("too much")
+                yield batch(number)
             while sql == "endless":
                 yield batch(3)
         finally:

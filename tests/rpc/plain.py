@@ -60,7 +60,9 @@ class Caller:
     """A channel, and what it says in its header ``authorization``."""
 
     def __init__(self, uri: str, authorization: str | None) -> None:
-        self._channel = grpc.insecure_channel(uri.removeprefix("grpc://"))
+        # The table of ten thousand columns is described in one message of several megabytes.
+        unlimited = [("grpc.max_receive_message_length", -1)]
+        self._channel = grpc.insecure_channel(uri.removeprefix("grpc://"), options=unlimited)
         self.authorization = authorization
 
     @classmethod
