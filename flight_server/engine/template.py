@@ -37,8 +37,9 @@ _FIXED = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "background_thread:false",
     # DataFusion's allocator gives memory back after 1 ms, and takes it in small pages. Measured on
-    # an export of 6M rows, 18 runs each in turns: the worker's peak fell from 488 to 396 MB in the
-    # median, with 0.58 instead of 0.54 s of system time; at once (0) it is 345 MB, for 1.26 s.
+    # an export of 6M rows, 15 runs each in turns: the median of the worker's peak fell from 465 to
+    # 433 MB, for 0.10 s more of system time and the same 1.6 s. Giving back at once (0) leaves 314
+    # MB, but takes 0.7 s of system time and a quarter more time.
     "MIMALLOC_ALLOW_THP": "0",
     "MIMALLOC_ARENA_EAGER_COMMIT": "0",
     "MIMALLOC_PURGE_DELAY": "1",
