@@ -32,7 +32,7 @@ class EngineOptions:
     """
 
     target_partitions: int = os.cpu_count() or 1
-    batch_rows: int = 32_768
+    batch_rows: int = 16_384
     memory_pool_bytes_max: int = 1024**3
     spill_bytes_max: int = 10 * 1024**3
     spill_directory: str | None = None
