@@ -36,13 +36,6 @@ _FIXED = {
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "background_thread:false",
-    # DataFusion's allocator gives memory back after 1 ms, and takes it in small pages. Measured on
-    # an export of 6M rows, 15 runs each in turns: the median of the worker's peak fell from 465 to
-    # 433 MB, for 0.10 s more of system time and the same 1.6 s. Giving back at once (0) leaves 314
-    # MB, but takes 0.7 s of system time and a quarter more time.
-    "MIMALLOC_ALLOW_THP": "0",
-    "MIMALLOC_ARENA_EAGER_COMMIT": "0",
-    "MIMALLOC_PURGE_DELAY": "1",
 }
 _ANSWER_SECONDS_MAX = 5.0
 _END_SECONDS_MAX = 5.0
