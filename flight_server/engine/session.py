@@ -63,6 +63,9 @@ def _config(options: EngineOptions) -> SessionConfig:
                 "datafusion.execution.collect_statistics": "true",
                 "datafusion.execution.time_zone": "+00:00",
                 "datafusion.execution.parquet.pushdown_filters": "true",
+                # Wrong rows: with it, min and max over several partitions now and then miss the
+                # rows of one (6 of 400 runs over a union of nine scans, DataFusion 55.0.0).
+                "datafusion.optimizer.enable_aggregate_dynamic_filter_pushdown": "false",
                 # String views would send whole shared buffers with every slice of a result.
                 "datafusion.execution.parquet.schema_force_view_types": "false",
                 "datafusion.sql_parser.map_string_types_to_utf8view": "false",
