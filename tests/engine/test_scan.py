@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -149,7 +150,8 @@ def test_the_least_and_the_greatest_are_right_every_time(lakeside: Session) -> N
     # A filter that DataFusion makes from the running min or max loses rows now and then.
     names = [f"value {number}" for number in range(9)]
     path = lakeside.lake.write("one", pa.table({"x": [1]})).groups[0].paths
-    schema = pa.schema([pa.field("x", pa.int64()), pa.field("name", pa.string())])
+    fields: list[pa.Field[Any]] = [pa.field("x", pa.int64()), pa.field("name", pa.string())]
+    schema = pa.schema(fields)
     groups = tuple(FileGroup((pa.scalar(name),), path) for name in names)
     lakeside.lake.add("many", FileScan(schema, ("name",), groups))
     sql = "SELECT min(name), max(name) FROM many"
