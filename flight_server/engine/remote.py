@@ -101,6 +101,7 @@ class ResultStream:
         self._small: list[pa.RecordBatch] | None = []  # the rows so far, while they are few
         self._run: _Run | None = None
         self._ready: deque[pa.RecordBatch] = deque()
+        self._failure: Exception | None = None
         self._request = messages.encode_query(query)
         self.schema, self._small_bytes = pa.schema([]), 0
         self._open()
@@ -111,6 +112,8 @@ class ResultStream:
     def __next__(self) -> pa.RecordBatch:
         if not self._ready and self._run is not None:
             try:
+                if self._failure is not None:
+                    raise self._failure
                 self._take(self._run)
             except _WorkerDied as died:
                 self.close()
@@ -133,7 +136,13 @@ class ResultStream:
         A result that is here as a whole keeps its worker no longer, however slow its reader is.
         """
         while True:
-            kind, payload = run.receive()
+            try:
+                kind, payload = run.receive()
+            except Exception as error:
+                if not self._ready:
+                    raise
+                self._failure = error  # the rows that came before it go out before it
+                return
             if kind is Kind.END:
                 self._end()
                 self._keep(payload)

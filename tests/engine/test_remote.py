@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 from flight_server import errors
+from flight_server.clock import SystemClock
 from flight_server.engine import messages, wire
-from flight_server.engine.pool import WorkerPool
+from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
 from tests.engine.workers import BURN, has_ended, never, pool_of, query, when_ready
 from tests.servers import wait_until
@@ -215,3 +217,41 @@ def test_two_thousand_queries_leave_nothing_behind(engine: RemoteEngine, pool: W
     assert state() == before
     assert pool.worker_pids() == [pid]
     assert worker.resident_bytes() - resident < 50 * 1024**2
+
+
+class _Said:
+    """A pool of one worker that has said everything already; it plays both parts of the pool."""
+
+    def __init__(self, frames: list[tuple[wire.Kind, bytes]], options: PoolOptions) -> None:
+        ours, theirs = socket.socketpair()
+        self.channel, self._worker = wire.Channel(ours), wire.Channel(theirs)
+        self._worker.send_all(frames)
+        self.options = options
+        self.healthy: bool | None = None
+
+    def borrow(self, *, is_cancelled: Callable[[], bool]) -> _Said:
+        return self
+
+    def give_back(self, worker: _Said, *, healthy: bool) -> None:
+        self.healthy = healthy
+
+
+def test_rows_that_came_before_an_error_go_out_before_it(pool: WorkerPool) -> None:
+    rows = pa.record_batch({"x": [1, 2]})
+    failure = errors.LimitExceeded("too much")
+    said = _Said(
+        [
+            (wire.Kind.SCHEMA, rows.schema.serialize().to_pybytes()),
+            (wire.Kind.INLINE, wire.write_inline(rows)),
+            (wire.Kind.ERROR, messages.encode_error(failure)),
+        ],
+        pool.options,
+    )
+    schema, batches = RemoteEngine(said, SystemClock()).stream(  # type: ignore[arg-type]  # as above
+        query("SELECT 1"), is_cancelled=never
+    )
+    assert schema == rows.schema
+    assert next(batches) == rows
+    with pytest.raises(errors.LimitExceeded, match="too much"):
+        next(batches)
+    assert said.healthy is True
