@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -38,9 +39,21 @@ class Terminal:
     def type(self, line: str) -> None:
         os.write(self.master, f"{line}\n".encode())
 
-    def until(self, expected: str) -> str:
+    def interrupt(self) -> None:
+        """Press Ctrl-C at the prompt until a new one comes.
+
+        A prompt is shown a moment before the terminal listens, and a press in between is lost.
+        """
+        for _ in range(10):
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(AssertionError):
+                self.until(PROMPT, seconds_max=3.0)
+                return
+        raise AssertionError("Ctrl-C at the prompt gave no new prompt")
+
+    def until(self, expected: str, *, seconds_max: float = ANSWER_SECONDS_MAX) -> str:
         """Return what is shown up to and with the expected text, without its styles."""
-        deadline = time.monotonic() + ANSWER_SECONDS_MAX
+        deadline = time.monotonic() + seconds_max
         while (at := self.shown.find(expected)) < 0:
             assert time.monotonic() < deadline, f"{expected!r} did not appear: {self.shown!r}"
             if select.select([self.master], [], [], 0.1)[0]:
@@ -137,8 +150,7 @@ def test_ctrl_c_cancels_the_statement_and_keeps_the_session(
         assert foreign.cancelled.wait(ANSWER_SECONDS_MAX)
         assert not any(path.name.endswith(("parquet", "part")) for path in tmp_path.iterdir())
         assert "(30 rows" in terminal.ask("three;")
-        terminal.process.send_signal(signal.SIGINT)
-        terminal.until(PROMPT)
+        terminal.interrupt()
         terminal.type("\x04")
         assert terminal.process.wait(ANSWER_SECONDS_MAX) == 0
 
