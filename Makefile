@@ -23,7 +23,7 @@ demo: $(VENV)/.base  ## make a sample lakehouse and serve it on grpc://127.0.0.1
 	$(BIN)/lakeflight demo $(DEMO_DIR)
 
 test: $(VENV)/.dev  ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
 
 quick: $(VENV)/.dev  ## run the tests that are not slow
 	$(BIN)/python -m pytest -m 'not slow'
