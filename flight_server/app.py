@@ -5,7 +5,6 @@ Concrete classes meet only here and in ``worker``.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -14,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from flight_server import errors
-from flight_server.auth.passwords import PasswordOptions, Passwords
 from flight_server.auth.tokens import SigningKey, Tokens, load_key
 from flight_server.auth.users import UserStore
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import BatchLimits
 from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
+from flight_server.ops.accounts import open_users
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
 from flight_server.protocol.sql_info import Abilities
@@ -33,11 +32,7 @@ from flight_server.service import governed
 from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.signin import SignIn
 from flight_server.storage.locations import Location, locate_all
-from flight_server.storage.system import USERS, SystemTable
-
-_log = logging.getLogger(__name__)
-
-SYSTEM_BUCKET = "system"
+from policies.decide import SYSTEM_BUCKET
 
 
 class Gateway:
@@ -149,21 +144,6 @@ class Gateway:
         settings = self._settings.server
         scheme = "grpc+tcp" if settings.tls_certificate is None else "grpc+tls"
         return f"{scheme}://{_host(settings.host)}:{settings.port}"
-
-
-def open_users(settings: Settings, clock: Clock) -> UserStore:
-    """Open the accounts of a lakehouse, whether or not a server runs on it."""
-    auth = settings.auth
-    options = PasswordOptions(
-        time_cost=auth.argon2_time_cost,
-        memory_kib=auth.argon2_memory_kib,
-        parallelism=auth.argon2_parallelism,
-        hashing_concurrent_max=auth.hashing_concurrent_max,
-        hashing_wait_seconds_max=auth.hashing_wait_seconds_max,
-        password_bytes_max=auth.password_bytes_max,
-    )
-    table = SystemTable(settings.storage.system_path, USERS, clock=clock, random_bytes=os.urandom)
-    return UserStore(table, Passwords(options), clock=clock, random_bytes=os.urandom)
 
 
 def buckets(settings: Settings) -> dict[str, Location]:

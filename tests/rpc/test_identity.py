@@ -13,9 +13,9 @@ import pyarrow.flight as fl
 import pytest
 from adbc_driver_manager import Error
 
-from flight_server.app import open_users
 from flight_server.auth.users import UserStore
 from flight_server.clock import SystemClock
+from flight_server.ops.accounts import open_users
 from flight_server.ops.settings import load
 from flight_server.protocol import actions, commands
 from flight_server.storage.system import USERS, SystemTable
