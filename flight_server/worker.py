@@ -19,6 +19,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from flight_server import footprint
+
+if __name__ == "__main__":
+    footprint.leave_out_unused_libraries()  # before Arrow is loaded
+
 import pyarrow as pa
 
 from flight_server import errors

@@ -12,7 +12,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from flight_server import errors
+from flight_server import errors, footprint
 from flight_server.ops.settings import Settings, inherited_environment, load
 
 EXAMPLES = """Examples:
@@ -54,6 +54,8 @@ def serve_lakehouse(settings: Settings, announce: Callable[[str], None] | None =
     ``announce`` is called with the URI once calls are answered, after the line ``ready URI`` went
     out.
     """
+    footprint.leave_out_unused_libraries()
+    footprint.return_large_blocks()
     from flight_server.app import Gateway  # noqa: PLC0415  loads Arrow, which --help need not wait for
     from flight_server.ops.logs import configure  # noqa: PLC0415  as above
 
