@@ -30,6 +30,7 @@ from flight_server import errors
 from flight_server.engine import forking, messages, wire
 from flight_server.engine.base import BatchLimits, Query
 from flight_server.engine.local import LocalEngine
+from flight_server.engine.output import body_bytes
 from flight_server.engine.session import EngineOptions
 from flight_server.engine.wire import Kind
 from flight_server.service.governed import governed_tables
@@ -102,7 +103,7 @@ class QueryWorker:
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
         """Return the frame of a batch; None when the query was cancelled before it had a slot."""
-        if batch.nbytes <= wire.INLINE_BYTES_MAX:
+        if body_bytes(batch) <= wire.INLINE_BYTES_MAX:
             return (Kind.INLINE, wire.write_inline(batch))
         slot = self._writer.take(self._channel)
         return None if slot is None else (Kind.BATCH, self._writer.write(slot, batch))

@@ -154,12 +154,15 @@ class ResultStream:
                 return
 
     def _remember(self, kind: Kind, batch: pa.RecordBatch) -> None:
-        self._small_bytes += batch.nbytes
         # A batch in a slot must give its slot back, so it is never kept.
-        if kind is not Kind.INLINE or self._small_bytes > ENTRY_BYTES_MAX:
+        if kind is not Kind.INLINE:
             self._small = None
-        elif self._small is not None:
-            self._small.append(batch)
+        if self._small is None:
+            return
+        self._small.append(batch)
+        self._small_bytes += batch.nbytes
+        if self._small_bytes > ENTRY_BYTES_MAX:
+            self._small = None
 
     def _keep(self, end: bytes) -> None:
         # Only a version of a Delta table is there for good; other files may have been replaced.
