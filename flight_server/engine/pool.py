@@ -26,7 +26,7 @@ from flight_server.engine.template import Template
 
 _log = logging.getLogger(__name__)
 
-_SLOTS = 8
+_SLOTS = 6
 _POLL_SECONDS = 0.05
 _POLL_STARTING_SECONDS = 0.003
 _GROW_AFTER_SECONDS = 0.25
