@@ -19,6 +19,7 @@ from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import BatchLimits
 from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
+from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_users
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
@@ -45,6 +46,7 @@ class Gateway:
     def __init__(self, settings: Settings, *, environment: Mapping[str, str]) -> None:
         self._settings = settings
         self._clock: Clock = SystemClock()
+        self._random_bytes = Entropy()
         self._in_flight = InFlight()
         self._server: LakehouseServer | None = None
         self._pool = WorkerPool(
@@ -109,7 +111,7 @@ class Gateway:
             audience=settings.auth.audience,
             life_seconds=settings.auth.token_seconds_max,
             clock=self._clock,
-            random_bytes=os.urandom,
+            random_bytes=self._random_bytes,
         )
         book = settings.policy_book()
         browser, tables = governed.build(buckets(settings), lambda: book, self._clock)
@@ -120,7 +122,7 @@ class Gateway:
                 result_cache_bytes_max=settings.limits.result_cache_bytes_max,
             ),
             tables,
-            Sealer([derive_key(key.secret, "tickets")], random_bytes=os.urandom),
+            Sealer([derive_key(key.secret, "tickets")], random_bytes=self._random_bytes),
             limits=QueryLimits(
                 sql_bytes_max=settings.limits.sql_bytes_max,
                 ticket_seconds_max=settings.limits.ticket_seconds_max,
@@ -132,8 +134,8 @@ class Gateway:
             queries,
             CatalogReplies(browser, Abilities(statement_bytes_max=settings.limits.sql_bytes_max)),
             callers=CallerMiddlewareFactory(
-                SignIn(users, tokens, random_bytes=os.urandom),
-                random_bytes=os.urandom,
+                SignIn(users, tokens, random_bytes=self._random_bytes),
+                random_bytes=self._random_bytes,
                 is_draining=lambda: self._in_flight.is_draining,
             ),
             in_flight=self._in_flight,

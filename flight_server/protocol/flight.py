@@ -247,3 +247,8 @@ def decode_flight_info(data: bytes) -> FlightInfo:
 def encode_flight_info(info: FlightInfo) -> bytes:
     """Write a FlightInfo; raises InvalidRequest when a text is not valid Unicode."""
     return FLIGHT_INFO.encode(info)
+
+
+def encode_flight_endpoint(endpoint: FlightEndpoint) -> bytes:
+    """Write a FlightEndpoint; raises InvalidRequest when a text is not valid Unicode."""
+    return FLIGHT_ENDPOINT.encode(endpoint)

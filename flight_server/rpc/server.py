@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NoReturn
 
 import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_server import errors
-from flight_server.protocol import actions, commands
+from flight_server.protocol import actions, commands, flight
 from flight_server.rpc.border import BorderedStream, Call, InFlight, bordered
 from flight_server.rpc.catalog import CATALOG_COMMANDS, CatalogReplies
 from flight_server.rpc.middleware import (
@@ -214,8 +214,6 @@ class LakehouseServer(fl.FlightServerBase):
         return []
 
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EXPIRATION = pa.timestamp("us", "UTC")
 _NO_PARAMETERS = pa.schema([]).serialize().to_pybytes()
 _ACTIONS: Mapping[type, Callable[[LakehouseServer, Request, Any], list[fl.Result]]] = {
     actions.CreatePreparedStatement: LakehouseServer._prepare,  # noqa: SLF001  our own table
@@ -244,14 +242,10 @@ def _info(
     expires_at: datetime | None,
 ) -> fl.FlightInfo:
     # One endpoint without a location: fetch it here. Several clients read only the first one.
-    # From a number, since Arrow takes thirty times as long for an aware datetime.
-    expiration = (
-        None
-        if expires_at is None
-        else pa.scalar((expires_at - _EPOCH) // timedelta(microseconds=1), _EXPIRATION)
-    )
-    endpoint = fl.FlightEndpoint(fl.Ticket(ticket), [], expiration)
-    return fl.FlightInfo(schema, descriptor, [endpoint], -1, -1)
+    # From its message, since Arrow's own way takes five times as long for one that expires.
+    endpoint = flight.FlightEndpoint(flight.Ticket(ticket), expiration_time=expires_at)
+    encoded = fl.FlightEndpoint.deserialize(flight.encode_flight_endpoint(endpoint))
+    return fl.FlightInfo(schema, descriptor, [encoded], -1, -1)
 
 
 def _result(action: str, value: actions.ActionResult) -> fl.Result:

@@ -41,6 +41,7 @@ FILES_MAX = 64
 CHECKPOINT_VERSIONS = 100
 _READER_VERSION_MAX = 1
 _WRITER_VERSION_MAX = 2
+_IN_PLACE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -103,22 +104,33 @@ class SystemTable:
         self._loading = threading.Lock()
         self._writing = threading.Lock()
         self._current = self._snapshot(-1, {})
+        self._in_place_until = 0.0
 
     def snapshot(self) -> Snapshot:
         """Return the newest state; asks the disk only whether a newer version exists.
 
+        That the table was removed is noticed within a second.
+
         Raises Unavailable when the table is there and cannot be read.
         """
         current = self._current
-        # The entry of our own version goes away when the table is removed or its log cleaned.
-        if not os.access(current.next_entry, os.F_OK) and (
-            current.version < 0 or os.access(current.entry, os.F_OK)
-        ):
+        if not os.access(current.next_entry, os.F_OK) and self._is_in_place(current):
             return current
         with self._loading:
             if self._current is current:
                 self._current = self._load()
             return self._current
+
+    def _is_in_place(self, current: Snapshot) -> bool:
+        """Whether our own version still has its entry, as far as was seen in the last moment.
+
+        It goes away when somebody removes the table or cleans its log, which is rare enough.
+        """
+        now = self._clock.monotonic()
+        if current.version < 0 or now < self._in_place_until:
+            return True
+        self._in_place_until = now + _IN_PLACE_SECONDS
+        return os.access(current.entry, os.F_OK)
 
     def change(self, edit: Callable[[Rows], Sequence[Row]]) -> Snapshot:
         """Put the rows that ``edit`` makes of the newest ones; return the state after it, synced.

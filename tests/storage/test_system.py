@@ -213,6 +213,16 @@ def test_a_removed_table_is_noticed(tmp_path: Path) -> None:
     assert not table.snapshot().rows
 
 
+def test_a_table_removed_between_two_looks_is_noticed_a_second_later(tmp_path: Path) -> None:
+    clock = StandingClock()
+    table = SystemTable(tmp_path, SPEC, clock=clock, random_bytes=os.urandom)
+    put(table, "a", 1)
+    assert table.snapshot().rows
+    (tmp_path / SPEC.name).rename(tmp_path / "elsewhere")
+    clock.advance(1.0)
+    assert not table.snapshot().rows
+
+
 def test_asking_for_the_newest_state_is_cheap(tmp_path: Path) -> None:
     table = SystemTable(tmp_path, SPEC, clock=SystemClock(), random_bytes=os.urandom)
     put(table, "a", 1)
