@@ -59,11 +59,13 @@ class Query:
 class Description:
     """What a query will return.
 
-    The schema as it leaves on the wire, and the states it was planned on.
+    The schema as it leaves on the wire, and the states it was planned on. ``batches`` is the result
+    itself where planning has computed it already and the same query would give it again.
     """
 
     schema: pa.Schema
     pins: tuple[Pin, ...]
+    batches: tuple[pa.RecordBatch, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _ENTRY_BYTES = 4 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A whole result; ``size`` is in bytes of Arrow memory."""
+    """A whole result; ``size`` is that of its batches in bytes, as they came from the worker."""
 
     schema: pa.Schema
     batches: tuple[pa.RecordBatch, ...]

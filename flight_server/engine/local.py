@@ -35,13 +35,15 @@ from flight_server.engine.output import bounded, conform, plain_frame, plain_sch
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
 from flight_server.engine.statements import Statement, StatementKind, read_statement
-from flight_server.errors import Cancelled, PermissionDenied
+from flight_server.errors import Cancelled, LakeflightError, PermissionDenied
 
 Value = TypeVar("Value")
 # The nodes of logical plans that make no rows beyond those of their input or of the statement.
 _NO_LARGER = frozenset(
     {"Projection", "EmptyRelation", "SubqueryAlias", "Filter", "Limit", "Values"}
 )
+# How an expression shows a query within it, which is no input of its node.
+_SUBQUERY = "<subquery>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class _Planned:
     opened: dict[Key, GovernedTable]
     pins: tuple[Pin, ...]
     is_small: bool
+    is_constant: bool
     is_repeatable: bool
 
 
@@ -106,7 +109,7 @@ class LocalEngine:
         administrators.
         """
         planned = self._plan(query, is_bound=False, is_cancelled=is_cancelled)
-        return Description(planned.schema, planned.pins)
+        return Description(planned.schema, planned.pins, self._computed(planned))
 
     def stream(
         self, query: Query, *, is_cancelled: Callable[[], bool]
@@ -170,6 +173,7 @@ class LocalEngine:
             lookup.opened,
             lookup.pins,
             is_small,
+            is_constant=is_small and _is_constant(optimized),
             is_repeatable=statement.is_repeatable and _is_lasting(lookup.opened),
         )
 
@@ -183,6 +187,15 @@ class LocalEngine:
         if isinstance(table.scan, FileScan):
             self._scans.put(key, (table.scan, made))
         return made
+
+    def _computed(self, planned: _Planned) -> tuple[pa.RecordBatch, ...] | None:
+        """Return the rows of a query that planning has left nothing to do for, or None."""
+        if not (planned.is_constant and planned.is_repeatable):
+            return None
+        try:
+            return tuple(self._batches(planned))
+        except LakeflightError:
+            return None  # what is wrong with it is told to who asks for the rows
 
     def _batches(self, planned: _Planned) -> Iterator[pa.RecordBatch]:
         """All batches under the announced schema, as DataFusion cuts them."""
@@ -212,8 +225,19 @@ def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:
     No table, no table function, no join, nothing that unnests: what is left is ``SELECT 1`` and its
     like, which drivers and tools send all day.
     """
-    node, _, _ = plan.display().partition(":")
-    return node in _NO_LARGER and all(map(is_no_larger_than_its_text, plan.inputs()))
+    node, _, expressions = plan.display().partition(":")
+    if node not in _NO_LARGER or _SUBQUERY in expressions:
+        return False
+    return all(map(is_no_larger_than_its_text, plan.inputs()))
+
+
+def _is_constant(plan: LogicalPlan) -> bool:
+    """Return whether an optimized plan is a row of expressions over no input.
+
+    The optimizer has replaced those that it could compute by their values.
+    """
+    nodes = [plan, *plan.inputs()]
+    return [node.display().partition(":")[0] for node in nodes] == ["Projection", "EmptyRelation"]
 
 
 @contextmanager

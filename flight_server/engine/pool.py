@@ -165,7 +165,9 @@ class WorkerPool:
                 )
             waiter = _Waiter(now)
             self._waiting.append(waiter)
-        self._wake.set()
+            may_grow_at_once = self._total() < self.options.cores
+        if may_grow_at_once:
+            self._wake.set()
         return self._await(waiter, is_cancelled)
 
     def give_back(self, worker: WorkerProcess, *, healthy: bool) -> None:
@@ -307,7 +309,7 @@ class WorkerPool:
         now = self._clock.monotonic()
         with self._lock:
             lent_soon = len(self._loans) + len(self._starting)
-            total = len(self._idle) + lent_soon
+            total = self._total()
             if self._closing or now < self._start_after:
                 return False
             if total < self.options.count_min:
@@ -319,6 +321,9 @@ class WorkerPool:
             if total < self.options.cores:
                 return True
             return not self._starting and now - self._waiting[0].since > _GROW_AFTER_SECONDS
+
+    def _total(self) -> int:
+        return len(self._idle) + len(self._loans) + len(self._starting)
 
     def _keep_template(self) -> None:
         """Start the template when there is none; its workers ended with the one before."""

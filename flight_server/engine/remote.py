@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -52,17 +53,32 @@ class RemoteEngine:
         for attempt in range(1, _ATTEMPTS + 1):
             run = _Run(self._pool, self._clock, is_cancelled)
             try:
-                kind, payload = run.ask(Kind.DESCRIBE, request)
+                return self._described(query, run, request)
             except _WorkerDied as died:
                 if attempt < _ATTEMPTS and died.may_retry:
                     continue
                 raise died.error from None
             finally:
                 run.close()
-            if kind is not Kind.DESCRIPTION:
-                raise messages.WorkerFault(f"a worker answered {kind.name} to DESCRIBE")
-            return messages.decode_description(payload)
         raise AssertionError("unreachable")
+
+    def _described(self, query: Query, run: _Run, request: bytes) -> Description:
+        """Ask for a description; rows that come with it are kept for who will ask for them."""
+        kind, payload = run.ask(Kind.DESCRIBE, request)
+        if kind is not Kind.DESCRIPTION:
+            raise messages.WorkerFault(f"a worker answered {kind.name} to DESCRIBE")
+        description = messages.decode_description(payload)
+        batches, size = [], 0
+        while True:
+            kind, payload = run.receive()
+            if kind is Kind.END:
+                break
+            batches.append(run.read(kind, payload))
+            size += len(payload)
+        if messages.decode_end(payload):
+            result = Result(description.schema, tuple(batches), size)
+            self._results.put(replace(query, pins=description.pins), result)
+        return description
 
     def stream(
         self, query: Query, *, is_cancelled: Callable[[], bool]
@@ -149,18 +165,18 @@ class ResultStream:
                 return
             batch = run.read(kind, payload)
             self._ready.append(batch)
-            self._remember(kind, batch)
+            self._remember(kind, batch, len(payload))
             if not run.has_frame():
                 return
 
-    def _remember(self, kind: Kind, batch: pa.RecordBatch) -> None:
+    def _remember(self, kind: Kind, batch: pa.RecordBatch, size: int) -> None:
         # A batch in a slot must give its slot back, so it is never kept.
         if kind is not Kind.INLINE:
             self._small = None
         if self._small is None:
             return
         self._small.append(batch)
-        self._small_bytes += batch.nbytes
+        self._small_bytes += size
         if self._small_bytes > ENTRY_BYTES_MAX:
             self._small = None
 
@@ -236,7 +252,7 @@ class _Run:
             kind, payload = worker.channel.receive()
         except wire.ChannelClosed:
             raise self._died(worker) from None
-        if kind in (Kind.END, Kind.DESCRIPTION, Kind.ERROR):
+        if kind in (Kind.END, Kind.ERROR):
             self._finished = True
         if kind is Kind.ERROR:
             error = messages.decode_error(payload)
@@ -276,7 +292,7 @@ class _Run:
                 kind, payload = worker.channel.receive()
                 if kind is Kind.BATCH:
                     worker.reader.discard(payload)
-                if kind in (Kind.END, Kind.DESCRIPTION, Kind.ERROR):
+                if kind in (Kind.END, Kind.ERROR):
                     return True
         except wire.ChannelClosed:
             return False

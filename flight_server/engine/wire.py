@@ -33,6 +33,8 @@ _BATCH = struct.Struct("<BI")
 _A_MOMENT = struct.pack("@ll", 0, 50_000)
 # Up to this size a batch travels inside its frame: cheaper than a slot and its way back.
 INLINE_BYTES_MAX = 32 * 1024
+# Given none, Arrow looks through the environment for some at each batch.
+_AS_USUAL = pa.ipc.IpcWriteOptions()
 
 
 class Kind(IntEnum):
@@ -212,7 +214,7 @@ class SlotWriter:
         megabytes or tens of thousands of columns.
         """
         sink = pa.FixedSizeBufferWriter(self._slots[slot])
-        writer = pa.ipc.new_stream(sink, batch.schema)
+        writer = pa.ipc.new_stream(sink, batch.schema, options=_AS_USUAL)
         try:
             writer.write_batch(batch)
         except (pa.ArrowException, OSError) as error:
@@ -226,7 +228,7 @@ class SlotWriter:
 def write_inline(batch: pa.RecordBatch) -> bytes:
     """Write a small batch as the payload of an INLINE frame: an IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=_AS_USUAL) as writer:
         writer.write_batch(batch)
     return bytes(sink.getvalue())
 
