@@ -103,8 +103,6 @@ class QueryWorker:
                     continue  # the rest costs no time, and then one system call sends it all
                 self._channel.send_all(pending)
                 pending = []
-                if self._is_cancelled():
-                    break
         self._channel.send_all([*pending, (Kind.END, messages.encode_end(batches.are_repeatable))])
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:

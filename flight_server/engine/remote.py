@@ -73,7 +73,7 @@ class RemoteEngine:
             kind, payload = run.receive()
             if kind is Kind.END:
                 break
-            batches.append(run.read(kind, payload))
+            batches.append(run.read(kind, payload, description.schema))
             size += len(payload)
         if messages.decode_end(payload):
             result = Result(description.schema, tuple(batches), size)
@@ -163,7 +163,7 @@ class ResultStream:
                 self._end()
                 self._keep(payload)
                 return
-            batch = run.read(kind, payload)
+            batch = run.read(kind, payload, self.schema)
             self._ready.append(batch)
             self._remember(kind, batch, len(payload))
             if not run.has_frame():
@@ -265,12 +265,12 @@ class _Run:
         """Whether the next frame is here already."""
         return self._borrowed().channel.has_frame()
 
-    def read(self, kind: Kind, payload: bytes) -> pa.RecordBatch:
+    def read(self, kind: Kind, payload: bytes, schema: pa.Schema) -> pa.RecordBatch:
         """Return the batch of a BATCH or INLINE frame."""
         if kind is Kind.INLINE:
             return wire.read_inline(payload)
         if kind is Kind.BATCH:
-            return self._borrowed().reader.read(payload)
+            return self._borrowed().reader.read(payload, schema)
         raise messages.WorkerFault(f"a worker sent {kind.name} within a result")
 
     def close(self) -> None:

@@ -28,7 +28,7 @@ FRAME_BYTES_MAX = 64 * 1024 * 1024
 # 15,000 columns.
 SLOT_OVERHEAD_BYTES = 2 * 1024 * 1024
 _HEAD = struct.Struct("<BI")
-_BATCH = struct.Struct("<BI")
+_BATCH = struct.Struct("<BII")
 # What one wait for a frame takes at most: 50 ms, as the kernel's struct timeval.
 _A_MOMENT = struct.pack("@ll", 0, 50_000)
 # Up to this size a batch travels inside its frame: cheaper than a slot and its way back.
@@ -64,6 +64,8 @@ class Channel:
         self._sock = sock
         self._buffer = bytearray()
         self._is_impatient = False
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
         # Only when nobody can be polling it any more may the descriptor's number be used again.
         weakref.finalize(self, sock.close)
 
@@ -94,9 +96,7 @@ class Channel:
         """Whether a frame, or the end, can be read within the time."""
         if self._buffered():
             return True
-        poller = select.poll()
-        poller.register(self._sock, select.POLLIN)
-        return bool(poller.poll(timeout_seconds * 1000))
+        return bool(self._poller.poll(timeout_seconds * 1000))
 
     def wait(self) -> bool:
         """Whether a frame can be read now or soon: waits, by one system call, for a moment.
@@ -207,7 +207,7 @@ class SlotWriter:
         return self._free.pop()
 
     def write(self, slot: int, batch: pa.RecordBatch) -> bytes:
-        """Write a batch into a slot; returns the payload of its frame.
+        """Write a batch into a slot; returns the payload of its frame: slot, start, end.
 
         The slot holds a whole IPC stream, schema included: measured, that costs less than any way
         to leave the schema out. Raises LimitExceeded when it does not fit, which takes a row of
@@ -215,6 +215,8 @@ class SlotWriter:
         """
         sink = pa.FixedSizeBufferWriter(self._slots[slot])
         writer = pa.ipc.new_stream(sink, batch.schema, options=_AS_USUAL)
+        # Without dictionaries, which plain types have none of, the batch follows the schema.
+        start = batch.schema.serialize().size
         try:
             writer.write_batch(batch)
         except (pa.ArrowException, OSError) as error:
@@ -222,7 +224,7 @@ class SlotWriter:
             raise errors.LimitExceeded(
                 "one row of the result is larger than a message may be; limit=batch_bytes_max"
             ) from error
-        return _BATCH.pack(slot, sink.tell())
+        return _BATCH.pack(slot, start, sink.tell())
 
 
 def write_inline(batch: pa.RecordBatch) -> bytes:
@@ -254,12 +256,15 @@ class SlotReader:
         # number reused, early.
         os.close(self._returns)
 
-    def read(self, payload: bytes) -> pa.RecordBatch:
-        """Read the batch that a BATCH frame names, without a copy."""
-        slot, length = _BATCH.unpack(payload)
+    def read(self, payload: bytes, schema: pa.Schema) -> pa.RecordBatch:
+        """Read the batch that a BATCH frame names, without a copy.
+
+        ``schema`` is the known one of the result; that in the slot is passed over.
+        """
+        slot, start, end = _BATCH.unpack(payload)
         lease = _Lease(self, slot)
-        buffer = pa.foreign_buffer(self._addresses[slot], length, base=lease)
-        return pa.ipc.open_stream(buffer).read_next_batch()
+        buffer = pa.foreign_buffer(self._addresses[slot] + start, end - start, base=lease)
+        return pa.ipc.read_record_batch(pa.ipc.read_message(buffer), schema)
 
     def discard(self, payload: bytes) -> None:
         """Free the slot of a batch that nobody will read."""

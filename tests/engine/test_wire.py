@@ -85,7 +85,7 @@ def test_a_batch_comes_through_a_slot_unchanged(pair: Pair) -> None:
     slot = pair.writer.take(pair.worker)
     assert slot is not None
     assert pair.reader is not None
-    assert pair.reader.read(pair.writer.write(slot, batch)).equals(batch)
+    assert pair.reader.read(pair.writer.write(slot, batch), batch.schema).equals(batch)
 
 
 def test_a_slot_is_free_again_only_when_nobody_holds_its_batch(pair: Pair) -> None:
@@ -95,7 +95,7 @@ def test_a_slot_is_free_again_only_when_nobody_holds_its_batch(pair: Pair) -> No
     for _ in range(2):
         slot = pair.writer.take(pair.worker)
         assert slot is not None
-        held.append(pair.reader.read(pair.writer.write(slot, batch)))
+        held.append(pair.reader.read(pair.writer.write(slot, batch), batch.schema))
     column = held.pop().column(0)  # the batch goes, its memory stays
     gc.collect()
     pair.gateway.send(Kind.CANCEL)
@@ -138,7 +138,7 @@ def test_a_batch_outlives_its_reader_and_its_worker(pair: Pair) -> None:
     batch = pa.record_batch({"s": ["still here"] * 100})
     slot = pair.writer.take(pair.worker)
     assert slot is not None
-    read = pair.reader.read(pair.writer.write(slot, batch))
+    read = pair.reader.read(pair.writer.write(slot, batch), batch.schema)
     pair.reader = None
     pair.worker.close()
     gc.collect()
