@@ -31,12 +31,11 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR
 _FIXED = {
     # Each arena of the C library reserves 64 MiB of the address space that is limited, used or not.
     "MALLOC_ARENA_MAX": "2",
-    # Milliseconds until DataFusion's allocator gives free memory back. The next batch needs it again
-    # at once: with the usual 10 an export spends 3 percent of its time on page faults.
+    # Milliseconds until DataFusion's allocator gives free memory back, which the next batch needs
+    # again: with the usual 10 an export spends 3 percent of its time on page faults.
     "MIMALLOC_PURGE_DELAY": "1000",
-    # What forks must have one thread. These libraries start another as soon as they are loaded:
-    # NumPy's linear algebra, and the allocators of Arrow and of the Delta library.
-    "OPENBLAS_NUM_THREADS": "1",
+    # What forks must have one thread. The allocators of Arrow and of the Delta library start
+    # another as soon as they are loaded.
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "_RJEM_MALLOC_CONF": "background_thread:false",
 }

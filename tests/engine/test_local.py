@@ -369,6 +369,8 @@ def test_shared_runs_do_not_mix_defaults(lakeside: Session) -> None:
             False,
         ),
         ("SELECT 1 AS a UNION ALL SELECT 2", False),
+        ("SELECT (SELECT count(*) FROM generate_series(1, 3))", False),
+        ("SELECT 2 AS a WHERE EXISTS (SELECT * FROM generate_series(1, 3))", False),
     ],
 )
 def test_what_is_at_hand(sql: str, expected: bool, tmp_path: Path) -> None:
@@ -376,3 +378,28 @@ def test_what_is_at_hand(sql: str, expected: bool, tmp_path: Path) -> None:
     _, batches = engine.stream(query(sql), is_cancelled=never)
     assert batches.are_at_hand is expected
     assert sum(batch.num_rows for batch in batches) > 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT 40 + 2 AS a, 'x' || 'y' AS b", [{"a": 42, "b": "xy"}]),
+        ("SELECT upper('a') AS a, NULL AS n", [{"a": "A", "n": None}]),
+        ("SELECT 1 / 0", None),
+        ("SELECT now()", None),
+        ("SELECT random()", None),
+        ("SELECT id FROM t", None),
+        ("SELECT (SELECT max(id) FROM t)", None),
+        ("SELECT * FROM (VALUES (1)) AS v(a)", None),
+        ("EXPLAIN SELECT 1", None),
+    ],
+)
+def test_a_description_brings_the_rows_that_planning_has_computed(
+    lakeside: Session, sql: str, rows: list[dict[str, object]] | None
+) -> None:
+    description = lakeside.describe(sql)
+    if rows is None:
+        assert description.batches is None
+    else:
+        assert description.batches is not None
+        assert pa.Table.from_batches(description.batches, description.schema).to_pylist() == rows

@@ -66,6 +66,19 @@ def test_a_query_and_its_description_agree(engine: RemoteEngine) -> None:
     assert fetch(engine, "SELECT 1 AS n") == pa.table({"n": pa.array([1])}, description.schema)
 
 
+def test_rows_that_came_with_a_description_need_no_worker(pool: WorkerPool) -> None:
+    when_ready(pool, 1)
+    engine = RemoteEngine(pool, pool._clock, result_cache_bytes_max=1 << 20)
+    described = query("SELECT 40 + 2 AS n")
+    engine.describe(described, is_cancelled=never)
+    only = pool.borrow(is_cancelled=never)
+    try:
+        schema, batches = engine.stream(described, is_cancelled=never)
+        assert pa.Table.from_batches(batches, schema).to_pylist() == [{"n": 42}]
+    finally:
+        pool.give_back(only, healthy=True)
+
+
 def test_many_batches_come_whole_and_in_order(engine: RemoteEngine) -> None:
     table = fetch(engine, "SELECT value FROM generate_series(1, 3000000) ORDER BY value")
     assert table.column("value").to_pylist() == list(range(1, 3_000_001))
