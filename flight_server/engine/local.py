@@ -109,7 +109,7 @@ class LocalEngine:
         administrators.
         """
         planned = self._plan(query, is_bound=False, is_cancelled=is_cancelled)
-        return Description(planned.schema, planned.pins, self._computed(planned))
+        return Description(planned.schema, planned.pins, self._computed(planned, is_cancelled))
 
     def stream(
         self, query: Query, *, is_cancelled: Callable[[], bool]
@@ -122,10 +122,10 @@ class LocalEngine:
         that cannot be read.
         """
         planned = self._plan(query, is_bound=True, is_cancelled=is_cancelled)
-        batches = self._batches(planned)
-        cut = bounded(batches, self._limits, is_cancelled=is_cancelled)
         return planned.schema, Batches(
-            cut, are_at_hand=planned.is_small, are_repeatable=planned.is_repeatable
+            self._batches(planned, is_cancelled),
+            are_at_hand=planned.is_small,
+            are_repeatable=planned.is_repeatable,
         )
 
     def _plan(self, query: Query, *, is_bound: bool, is_cancelled: Callable[[], bool]) -> _Planned:
@@ -188,16 +188,24 @@ class LocalEngine:
             self._scans.put(key, (table.scan, made))
         return made
 
-    def _computed(self, planned: _Planned) -> tuple[pa.RecordBatch, ...] | None:
+    def _computed(
+        self, planned: _Planned, is_cancelled: Callable[[], bool]
+    ) -> tuple[pa.RecordBatch, ...] | None:
         """Return the rows of a query that planning has left nothing to do for, or None."""
         if not (planned.is_constant and planned.is_repeatable):
             return None
         try:
-            return tuple(self._batches(planned))
+            return tuple(self._batches(planned, is_cancelled))
         except LakeflightError:
             return None  # what is wrong with it is told to who asks for the rows
 
-    def _batches(self, planned: _Planned) -> Iterator[pa.RecordBatch]:
+    def _batches(
+        self, planned: _Planned, is_cancelled: Callable[[], bool]
+    ) -> Generator[pa.RecordBatch, None, None]:
+        """All batches as they leave: under the announced schema, cut to size."""
+        return bounded(self._rows(planned), self._limits, is_cancelled=is_cancelled)
+
+    def _rows(self, planned: _Planned) -> Iterator[pa.RecordBatch]:
         """All batches under the announced schema, as DataFusion cuts them."""
         with _our_errors(Stage.RUNNING, statement=planned.statement):
             frame = planned.frame

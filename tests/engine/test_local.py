@@ -308,6 +308,14 @@ def test_a_result_beyond_its_limit_names_the_setting(tmp_path: Path) -> None:
         small.rows("SELECT * FROM generate_series(1, 10000000)")
 
 
+def test_limits_hold_for_rows_that_come_with_a_description(tmp_path: Path) -> None:
+    small = session(tmp_path, limits=BatchLimits(result_bytes_max=1_000))
+    assert small.describe("SELECT repeat('x', 10)").batches is not None
+    assert small.describe("SELECT repeat('x', 10000)").batches is None
+    with pytest.raises(LimitExceeded, match="result_bytes_max"):
+        small.rows("SELECT repeat('x', 10000)")
+
+
 def _remove(path: Path) -> None:
     path.unlink()
 
