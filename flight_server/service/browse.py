@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -20,7 +20,6 @@ BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
 SYSTEM_TABLE = "SYSTEM TABLE"
 TABLE_TYPES = (BASE_TABLE, SYSTEM_TABLE, VIEW)
-_SAME_TYPE = {"TABLE": BASE_TABLE}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -73,13 +72,8 @@ class Browser:
         catalog: str | None = None,
         *,
         schema: str | None = None,
-        types: Collection[str] | None = None,
     ) -> tuple[TableRow, ...]:
-        """Return visible tables by name; ``types`` keeps those types, case and spelling aside.
-
-        ``TABLE`` means ``BASE TABLE``; None or nothing at all means every type.
-        """
-        kept = {_SAME_TYPE.get(kind.upper(), kind.upper()) for kind in types or TABLE_TYPES}
+        """Return visible tables by name."""
         book = self._book()
         rows: list[TableRow] = []
         for bucket in self._named(catalog):
@@ -92,13 +86,7 @@ class Browser:
                     TableRow(TableRef(bucket, INFORMATION_SCHEMA, name), SYSTEM_TABLE)
                     for name in information_schema.SCHEMAS
                 ]
-        return tuple(
-            sorted(
-                row
-                for row in rows
-                if row.table_type in kept and (schema is None or row.ref.schema == schema)
-            )
-        )
+        return tuple(sorted(row for row in rows if schema is None or row.ref.schema == schema))
 
     def columns(self, principal: Principal, ref: TableRef) -> pa.Schema:
         """Return a table's columns: plain types, nullability, comments as metadata ``comment``.
