@@ -255,7 +255,7 @@ class LimitSettings(Section):
         json_schema_extra={"default_text": "`workers.count_max`"},
     )
     queue_length_max: int = Field(
-        default=64, ge=0, le=65_536, description="Queries that wait to run."
+        default=64, ge=1, le=65_536, description="Queries that wait to run."
     )
     queue_seconds_max: float = Field(
         default=30.0, ge=0, le=3600, description="How long a query waits."
