@@ -129,8 +129,10 @@ class SystemTable:
         now = self._clock.monotonic()
         if current.version < 0 or now < self._in_place_until:
             return True
+        if not os.access(current.entry, os.F_OK):
+            return False
         self._in_place_until = now + _IN_PLACE_SECONDS
-        return os.access(current.entry, os.F_OK)
+        return True
 
     def change(self, edit: Callable[[Rows], Sequence[Row]]) -> Snapshot:
         """Put the rows that ``edit`` makes of the newest ones; return the state after it, synced.

@@ -223,6 +223,20 @@ def test_a_table_removed_between_two_looks_is_noticed_a_second_later(tmp_path: P
     assert not table.snapshot().rows
 
 
+def test_a_table_that_can_no_longer_be_read_is_refused_every_time(tmp_path: Path) -> None:
+    clock = StandingClock()
+    table = SystemTable(tmp_path, SPEC, clock=clock, random_bytes=os.urandom)
+    put(table, "a", 1)
+    put(table, "a", 2)
+    clock.advance(1.0)
+    first, second = sorted(log_folder(tmp_path).glob("*.json"))
+    first.write_text("not an entry")
+    second.unlink()
+    for _ in range(3):
+        with pytest.raises(errors.Unavailable):
+            table.snapshot()
+
+
 def test_asking_for_the_newest_state_is_cheap(tmp_path: Path) -> None:
     table = SystemTable(tmp_path, SPEC, clock=SystemClock(), random_bytes=os.urandom)
     put(table, "a", 1)
