@@ -81,12 +81,16 @@ class QueryWorker:
             messages.decode_query(payload), is_cancelled=self._is_cancelled
         )
         rows = description.batches
-        # Rows that are there already save the client's next call the way to a worker.
-        is_answered = rows is not None and sum(map(body_bytes, rows)) <= wire.INLINE_BYTES_MAX
-        frames = [(Kind.DESCRIPTION, messages.encode_description(description))]
-        if rows is not None and is_answered:
-            frames += [(Kind.INLINE, wire.write_inline(batch)) for batch in rows]
-        self._channel.send_all([*frames, (Kind.END, messages.encode_end(is_answered))])
+        if rows is not None and sum(map(body_bytes, rows)) > wire.INLINE_BYTES_MAX:
+            rows = None
+        self._channel.send_all(
+            [
+                (Kind.DESCRIPTION, messages.encode_description(description)),
+                # Rows that are there already save the client's next call the way to a worker.
+                *((Kind.INLINE, wire.write_inline(batch)) for batch in rows or ()),
+                (Kind.END, messages.encode_end(rows is not None)),
+            ]
+        )
 
     def _stream(self, payload: bytes) -> None:
         query = messages.decode_query(payload)

@@ -88,6 +88,25 @@ def test_a_batch_comes_through_a_slot_unchanged(pair: Pair) -> None:
     assert pair.reader.read(pair.writer.write(slot, batch), batch.schema).equals(batch)
 
 
+def test_the_rows_of_any_plain_type_are_found_behind_their_schema(pair: Pair) -> None:
+    rows = {
+        "n": pa.array([1, None], pa.decimal128(38, 3)),
+        "a longer name, é ☃": pa.array([[{"k": "v"}], None]),
+        "m": pa.array([[("a", [1])], []], pa.map_(pa.string(), pa.list_(pa.int8()))),
+        "t": pa.array([0, 1], pa.timestamp("us", "UTC")),
+        "nothing": pa.nulls(2),
+    }
+    assert pair.reader is not None
+    for width in range(1, len(rows) + 1):
+        batch = pa.record_batch(dict(list(rows.items())[:width]))
+        slot = pair.writer.take(pair.worker)
+        assert slot is not None
+        read = pair.reader.read(pair.writer.write(slot, batch), batch.schema)
+        read.validate(full=True)
+        assert read.equals(batch)
+        del read
+
+
 def test_a_slot_is_free_again_only_when_nobody_holds_its_batch(pair: Pair) -> None:
     assert pair.reader is not None
     batch = pa.record_batch([pa.array(range(1000), pa.int64())], names=["n"])
