@@ -10,20 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from flight_server.sql.names import AsOf
 from policies.names import Principal, TableRef
-
-
-@dataclass(frozen=True, slots=True)
-class AsOf:
-    """Which version of a table is meant; exactly one field is set."""
-
-    version: int | None = None
-    time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ from flight_server.engine.lookup import Key, Lookup, LookupCatalogs
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
-from flight_server.engine.statements import Statement, StatementKind, read_statement
 from flight_server.errors import Cancelled, LakeflightError, PermissionDenied
+from flight_server.sql.statements import Statement, StatementKind, read_statement
 
 Value = TypeVar("Value")
 # The nodes of logical plans that make no rows beyond those of their input or of the statement.

@@ -12,9 +12,9 @@ from concurrent.futures import Executor
 
 from datafusion.catalog import CatalogProvider, CatalogProviderList, SchemaProvider, Table
 
-from flight_server.engine.base import AsOf, GovernedTable, Pin, Query, Tables
-from flight_server.engine.names import parse_versioned_name
+from flight_server.engine.base import GovernedTable, Pin, Query, Tables
 from flight_server.errors import Conflict, NotFound
+from flight_server.sql.names import AsOf, parse_versioned_name
 from policies.names import TableRef
 
 DEFAULT = "\0default"  # stands for the query's own bucket and schema; no SQL text can hold it

@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine.base import AsOf, Description, Pin, Query
+from flight_server.engine.base import Description, Pin, Query
+from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 from datafusion import DataFrame, col
 
 from flight_server.engine.base import BatchLimits
-from flight_server.engine.names import quoted
 from flight_server.errors import Cancelled, InvalidRequest, LimitExceeded
+from flight_server.sql.names import quoted
 
 # A batch below this part of the target is joined with its neighbours; a larger one is not worth the
 # copy.

@@ -20,9 +20,9 @@ from datafusion.plan import LogicalPlan
 
 from flight_server.engine.base import FileGroup, FileScan, ProviderScan, RowScan, Scan
 from flight_server.engine.faults import DAMAGED
-from flight_server.engine.names import quoted
 from flight_server.engine.output import plain_schema
 from flight_server.errors import Unavailable
+from flight_server.sql.names import quoted
 
 _LOCAL = "file://"
 _LISTING_SCAN = 1  # in LogicalPlanNode

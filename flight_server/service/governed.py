@@ -8,7 +8,6 @@ from typing import Any
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
-    AsOf,
     FileGroup,
     FileScan,
     GovernedTable,
@@ -22,6 +21,7 @@ from flight_server.service import information_schema
 from flight_server.service.browse import Browser
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
+from flight_server.sql.names import AsOf
 from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import Reading, Snapshot

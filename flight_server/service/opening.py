@@ -9,8 +9,9 @@ import pyarrow as pa
 from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import Entry
 from flight_server.clock import Clock
-from flight_server.engine.base import AsOf, Pin
+from flight_server.engine.base import Pin
 from flight_server.errors import Conflict, InvalidRequest, Unsupported
+from flight_server.sql.names import AsOf
 from flight_server.storage.delta import scan_provider, scan_rows
 from flight_server.storage.parquet import ParquetTables
 from flight_server.storage.snapshots import Reading, Snapshot, no_version

@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine.base import AsOf, Description, Engine, Pin, Query
+from flight_server.engine.base import Description, Engine, Pin, Query
 from flight_server.engine.messages import pin_from_json, pin_to_json
 from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
+from flight_server.sql.names import AsOf
 from policies.names import Principal, TableRef
 
 _TICKET = "query"

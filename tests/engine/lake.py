@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flight_server.engine.base import (
-    AsOf,
     BatchLimits,
     Description,
     FileGroup,
@@ -26,6 +25,7 @@ from flight_server.engine.base import (
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import NotFound
+from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
 ADMIN = Principal("1", "admin", Role.ADMIN)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flight_server.engine.base import AsOf, BatchLimits, Engine, Pin, Query
+from flight_server.engine.base import BatchLimits, Engine, Pin, Query
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import (
     Cancelled,
@@ -19,9 +19,10 @@ from flight_server.errors import (
     Unavailable,
     Unsupported,
 )
+from flight_server.sql.names import AsOf
 from policies.names import TableRef
 from tests.engine.lake import ADMIN, READER, Session, never, query, session
-from tests.engine.test_statements import REFUSED
+from tests.sql.test_statements import REFUSED
 
 CORPUS = [
     "SELECT 1",

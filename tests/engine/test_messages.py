@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from flight_server import errors
 from flight_server.engine import messages
-from flight_server.engine.base import AsOf, Description, Pin, Query
+from flight_server.engine.base import Description, Pin, Query
+from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
 _NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

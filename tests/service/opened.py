@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flight_server.engine.base import AsOf, GovernedTable, Pin
+from flight_server.engine.base import GovernedTable, Pin
 from flight_server.service.browse import Browser
 from flight_server.service.governed import GovernedTables, build
+from flight_server.sql.names import AsOf
 from flight_server.storage.locations import locate_all
 from policies.book import PolicyBook
 from policies.names import Principal, Privilege, Role, TableRef

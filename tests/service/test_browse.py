@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flight_server.engine.base import AsOf, RowScan
+from flight_server.engine.base import RowScan
 from flight_server.errors import NotFound, Unsupported
 from flight_server.service.browse import BASE_TABLE, SYSTEM_TABLE
 from flight_server.service.information_schema import SCHEMAS
+from flight_server.sql.names import AsOf
 from policies.names import Principal, TableRef
 from tests import tables as zoo
 from tests.service.opened import ADMIN, BOB, PENDING, Lakehouse

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from flight_server.engine.base import AsOf, FileScan, ProviderScan, RowScan
+from flight_server.engine.base import FileScan, ProviderScan, RowScan
 from flight_server.errors import (
     Conflict,
     InvalidRequest,
@@ -22,6 +22,7 @@ from flight_server.errors import (
     Unsupported,
 )
 from flight_server.service.governed import governed_tables, tables_configuration
+from flight_server.sql.names import AsOf
 from flight_server.storage.locations import locate_all
 from policies.names import Principal, Privilege, Role, TableRef
 from tests import tables as zoo

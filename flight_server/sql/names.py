@@ -6,10 +6,19 @@ Pure: no DataFusion.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from flight_server.engine.base import AsOf
 from flight_server.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """Which version of a table is meant; exactly one field is set."""
+
+    version: int | None = None
+    time: datetime | None = None
+
 
 _BY_VERSION = re.compile(r"(?P<name>.+)@v(?P<version>\d{1,18})", re.DOTALL)
 _BY_TIME = re.compile(r"(?P<name>.+)@(?P<time>\d{4}-\d{2}.*)", re.DOTALL)

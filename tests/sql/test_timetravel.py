@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from flight_server.engine.lexer import tokens
-from flight_server.engine.timetravel import rewrite
 from flight_server.errors import InvalidRequest
+from flight_server.sql.lexer import tokens
+from flight_server.sql.timetravel import rewrite
 
 
 def rewritten(sql: str) -> str:

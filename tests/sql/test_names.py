@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flight_server.engine.base import AsOf
-from flight_server.engine.names import (
+from flight_server.errors import InvalidRequest
+from flight_server.sql.names import (
     VERSION_MAX,
+    AsOf,
     parse_time,
     parse_version,
     parse_versioned_name,
     versioned_name,
 )
-from flight_server.errors import InvalidRequest
 
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 

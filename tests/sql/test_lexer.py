@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flight_server.engine.lexer import Kind, position, tokens
 from flight_server.errors import InvalidRequest
+from flight_server.sql.lexer import Kind, position, tokens
 
 PIECES = st.sampled_from(
     [

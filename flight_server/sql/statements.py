@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from flight_server.engine.lexer import SILENT, Kind, Token, position, tokens
-from flight_server.engine.names import literal, parse_versioned_name
-from flight_server.engine.timetravel import rewrite
 from flight_server.errors import InvalidRequest, Unsupported
+from flight_server.sql.lexer import SILENT, Kind, Token, position, tokens
+from flight_server.sql.names import literal, parse_versioned_name
+from flight_server.sql.timetravel import rewrite
 from policies.names import TableRef
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flight_server.engine.statements import StatementKind, read_statement
 from flight_server.errors import InvalidRequest, Unsupported
+from flight_server.sql.statements import StatementKind, read_statement
 from policies.names import TableRef
 
 _TEXT = (

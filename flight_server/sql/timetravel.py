@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flight_server.engine.base import AsOf
-from flight_server.engine.lexer import SILENT, Kind, Token, position
-from flight_server.engine.names import parse_time, parse_version, quoted, versioned_name
 from flight_server.errors import InvalidRequest
+from flight_server.sql.lexer import SILENT, Kind, Token, position
+from flight_server.sql.names import AsOf, parse_time, parse_version, quoted, versioned_name
 
 _VERSION_WORDS = frozenset({"VERSION", "SYSTEM_VERSION"})
 _TIME_WORDS = frozenset({"TIMESTAMP", "SYSTEM_TIME"})

@@ -1,0 +1,1 @@
+"""What a statement says: cut into tokens, named, rewritten; pure text, before anything runs."""
