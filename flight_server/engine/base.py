@@ -17,6 +17,9 @@ import pyarrow as pa
 from flight_server.sql.names import AsOf
 from policies.names import Principal, TableRef
 
+# A value that JSON can hold.
+JSON = str | int | float | bool | list[Any] | dict[str, Any] | None
+
 
 @dataclass(frozen=True, slots=True)
 class Pin:
@@ -32,12 +35,27 @@ class Pin:
     as_of: AsOf | None = None
 
 
+TEMPORARY_BUCKET = "temp"
+
+
+@dataclass(frozen=True, slots=True)
+class Temporary:
+    """The temporary tables of one session: the schema in the bucket ``temp`` that only it may name.
+
+    A name without bucket and schema that is among ``tables`` means the temporary table.
+    """
+
+    schema: str
+    tables: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One statement, whose it is, and where its short names are looked up.
 
     ``pins`` are empty for a new query; a query that continues an earlier description carries that
-    description's pins and reads those very states.
+    description's pins and reads those very states. ``parameters`` are the bound rows as an Arrow
+    IPC stream whose column i is ``$i`` (from 1), or nothing; the query runs once for each row.
     """
 
     sql: str
@@ -45,18 +63,26 @@ class Query:
     bucket: str
     schema: str
     pins: tuple[Pin, ...] = ()
+    parameters: bytes = b""
+    temporary: Temporary | None = None
+
+
+NO_PARAMETERS = pa.schema([])
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
     """What a query will return.
 
-    The schema as it leaves on the wire, and the states it was planned on. ``batches`` is the result
-    itself where planning has computed it already and the same query would give it again.
+    The schema as it leaves on the wire, and the states it was planned on. ``parameters`` has a
+    field for each placeholder, named by its number, in a concrete type: that of the plan, or
+    string where the plan leaves it open. ``batches`` is the result itself where planning has
+    computed it already and the same query would give it again.
     """
 
     schema: pa.Schema
     pins: tuple[Pin, ...]
+    parameters: pa.Schema = NO_PARAMETERS
     batches: tuple[pa.RecordBatch, ...] | None = None
 
 
@@ -100,7 +126,16 @@ class RowScan:
     rows: pa.Table
 
 
-Scan = FileScan | ProviderScan | RowScan
+@dataclass(frozen=True, slots=True)
+class ViewScan:
+    """A stored query. It runs with the caller's rights; short names in it are looked up here."""
+
+    sql: str
+    bucket: str
+    schema: str
+
+
+Scan = FileScan | ProviderScan | RowScan | ViewScan
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +158,65 @@ class Tables(Protocol):
         others, and when the version is not there; Unsupported when the table cannot be read right.
         """
         ...
+
+    def files(self, pin: Pin, principal: Principal) -> FileScan:
+        """Return the active files of exactly that state of a table, for rewriting some of them.
+
+        However many combinations of partition values there are. Raises as ``open`` does, and
+        Unsupported for a table that cannot be written.
+        """
+        ...
+
+
+class Sink(Protocol):
+    """Where the rows of a write go: data files that nobody sees before they are committed."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take rows whose columns are those of the target, by name, in its order.
+
+        Raises SchemaMismatch, naming the column, for a value that does not fit.
+        """
+        ...
+
+    def finish(self) -> tuple[JSON, ...]:
+        """Close and sync the files; return what a commit says of each, as plain JSON."""
+        ...
+
+    def abandon(self) -> None:
+        """Remove what was written; safe to call again, and after a failure."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTarget:
+    """Where a write puts its rows.
+
+    ``folder`` takes the new files. ``schema`` is that of the table, None where the source decides;
+    ``partition_columns`` are names in it. ``pin`` is the state whose rows are changed or rewritten,
+    None where rows are only added. ``chosen`` are the files to rewrite, as URIs; None is all.
+    """
+
+    folder: str
+    schema: pa.Schema | None
+    partition_columns: tuple[str, ...] = ()
+    pin: Pin | None = None
+    chosen: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write made, before its commit.
+
+    ``files`` are the reports of the sink; ``removed`` the URIs of files that they replace; the
+    counts are rows.
+    """
+
+    schema: pa.Schema
+    files: tuple[JSON, ...]
+    removed: tuple[str, ...] = ()
+    inserted: int = 0
+    updated: int = 0
+    deleted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,5 +244,15 @@ class Engine(Protocol):
         """Run a query; closing the iterator ends the work.
 
         Schema and batches are in plain wire types and within ``BatchLimits``.
+        """
+        ...
+
+    def write(
+        self, query: Query, target: WriteTarget, *, is_cancelled: Callable[[], bool]
+    ) -> Written:
+        """Run the statement that changes rows in ``query.sql``, up to data files on disk.
+
+        Nothing is visible until somebody commits them. On failure nothing is left behind, unless
+        the process dies.
         """
         ...
