@@ -76,6 +76,35 @@ USERS = TableSpec(
     ),
 )
 
+VIEWS = TableSpec(
+    name="catalog/views",
+    key="view",
+    schema=pa.schema(
+        [
+            pa.field("view", pa.string(), nullable=False),  # bucket/schema/name: none holds a slash
+            pa.field("bucket", pa.string(), nullable=False),
+            pa.field("schema", pa.string(), nullable=False),
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("definition", pa.string(), nullable=False),
+            pa.field("default_bucket", pa.string(), nullable=False),
+            pa.field("default_schema", pa.string(), nullable=False),
+            pa.field("columns", pa.list_(pa.string())),
+            pa.field("arrow_schema", pa.binary(), nullable=False),
+            pa.field("comment", pa.string()),
+            pa.field("owner_id", pa.string(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+        ]
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Rows to put, and the keys of rows to remove; keys that no row has are ignored."""
+
+    put: Sequence[Row] = ()
+    remove: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -134,26 +163,29 @@ class SystemTable:
         self._in_place_until = now + _IN_PLACE_SECONDS
         return True
 
-    def change(self, edit: Callable[[Rows], Sequence[Row]]) -> Snapshot:
+    def change(self, edit: Callable[[Rows], Sequence[Row] | Change]) -> Snapshot:
         """Put the rows that ``edit`` makes of the newest ones; return the state after it, synced.
 
-        A row replaces the one with its key or is added. ``edit`` runs again when another writer was
-        faster, and raises to give up; no rows means no commit. Raises Conflict after
+        A row replaces the one with its key or is added; a ``Change`` also removes rows, before it
+        puts its own. ``edit`` runs again when another writer was faster, and raises to give up;
+        nothing to put or remove means no commit. Raises Conflict after
         WRITE_ATTEMPTS_MAX lost races, Unavailable when the disk refuses, Unsupported when another
         tool turned the table into one that we cannot write.
         """
         with self._writing, self._turn():
             for _ in range(WRITE_ATTEMPTS_MAX):
                 before = self.snapshot()
-                rows = edit(before.rows)
-                if not rows:
+                change = edit(before.rows)
+                if not isinstance(change, Change):
+                    change = Change(put=change)
+                if not change.put and change.remove.isdisjoint(before.rows):
                     return before
                 if not before.writable:
                     raise Unsupported(
                         f"the server's own table was changed by another tool table={self._title}"
                     )
                 try:
-                    after = self._commit(before, rows)
+                    after = self._commit(before, change)
                 except OSError as error:
                     raise self._unavailable("written", error) from None
                 if after is not None:
@@ -234,36 +266,45 @@ class SystemTable:
             rows[str(full[self._spec.key])] = MappingProxyType(full)
         return rows
 
-    def _commit(self, before: Snapshot, rows: Sequence[Row]) -> Snapshot | None:
+    def _commit(self, before: Snapshot, change: Change) -> Snapshot | None:
         """Write one version; None when another writer took its number."""
-        key = self._spec.key
-        added = self._by_key(pa.Table.from_pylist([dict(row) for row in rows], self._spec.schema))
-        rewrite = len(before.files) >= FILES_MAX or any(name in before.rows for name in added)
-        merged = {**before.rows, **added}
-        written = list(merged.values()) if rewrite else list(added.values())
-        assert all(row[key] for row in written)  # noqa: S101 - a row without a key could never be replaced
+        put = [dict(row) for row in change.put]
+        added = self._by_key(pa.Table.from_pylist(put, self._spec.schema))
+        kept = {key: row for key, row in before.rows.items() if key not in change.remove}
+        rewrite = (
+            len(before.files) >= FILES_MAX
+            or len(kept) < len(before.rows)
+            or any(key in kept for key in added)
+        )
+        merged = {**kept, **added}
+        file = self._write_rows(list((merged if rewrite else added).values()))
+        actions = [
+            *(self._first_actions() if before.version < 0 else ()),
+            *(self._remove(path) for path in (before.files if rewrite else ())),
+            *([] if file is None else [file]),
+            self._commit_info("WRITE"),
+        ]
+        names = () if file is None else (str(file["add"]["path"]),)
+        entry = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions)
+        if not write_once(self._entry(before.version + 1), entry.encode() + b"\n"):
+            remove_files([self._folder / name for name in names])
+            return None
+        files = (*(() if rewrite else before.files), *names)
+        return self._snapshot(before.version + 1, merged, files=files)
+
+    def _write_rows(self, rows: Sequence[Row]) -> dict[str, Any] | None:
+        """Write a data file and return the action that adds it; None for no rows."""
+        if not rows:
+            return None
+        assert all(row[self._spec.key] for row in rows)  # noqa: S101 - a row without a key could never be replaced
         name = (
             f"part-00000-{uuid.UUID(bytes=self._random_bytes(16), version=4)}-c000.snappy.parquet"
         )
         sink = io.BytesIO()
-        pq.write_table(
-            pa.Table.from_pylist([dict(row) for row in written], self._spec.schema), sink
-        )
+        pq.write_table(pa.Table.from_pylist([dict(row) for row in rows], self._spec.schema), sink)
         content = sink.getvalue()
         write_once(self._folder / name, content)
-        removed = before.files if rewrite else ()
-        actions = [
-            *(self._first_actions() if before.version < 0 else ()),
-            *(self._remove(path) for path in removed),
-            self._add(name, size=len(content), rows=len(written)),
-            self._commit_info("WRITE"),
-        ]
-        entry = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions)
-        if not write_once(self._entry(before.version + 1), entry.encode() + b"\n"):
-            remove_files([self._folder / name])
-            return None
-        kept = () if rewrite else before.files
-        return self._snapshot(before.version + 1, merged, files=(*kept, name))
+        return self._add(name, size=len(content), rows=len(rows))
 
     # The actions below follow the Delta protocol, "Actions":
     # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions

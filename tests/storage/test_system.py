@@ -16,7 +16,7 @@ from deltalake import DeltaTable, write_deltalake
 from flight_server import errors
 from flight_server.clock import SystemClock
 from flight_server.storage import system
-from flight_server.storage.system import Row, Rows, SystemTable, TableSpec
+from flight_server.storage.system import Change, Row, Rows, SystemTable, TableSpec
 from tests.clocks import StandingClock
 
 COLUMNS: list[pa.Field[Any]] = [
@@ -97,6 +97,56 @@ def test_no_rows_means_no_commit_and_an_error_in_the_edit_changes_nothing(tmp_pa
     assert open_table(tmp_path).snapshot().version == 0
 
 
+def remove(table: SystemTable, *names: str) -> int:
+    return table.change(lambda rows: Change(remove=frozenset(names))).version
+
+
+def stored(root: Path) -> dict[str, int]:
+    rows = DeltaTable(str(root / SPEC.name)).to_pyarrow_table().to_pylist()
+    assert len(rows) == len({row["name"] for row in rows})
+    return {row["name"]: row["count"] for row in rows}
+
+
+def test_rows_are_removed_by_key(tmp_path: Path) -> None:
+    table, other = open_table(tmp_path), open_table(tmp_path)
+    for name in "abc":
+        put(table, name, 1)
+    assert len(other.snapshot().rows) == 3
+    remove(table, "b", "never there")
+    assert set(table.snapshot().rows) == set(other.snapshot().rows) == {"a", "c"}
+    assert stored(tmp_path) == {"a": 1, "c": 1}
+    put(table, "b", 2)
+    assert stored(tmp_path) == {"a": 1, "b": 2, "c": 1}
+
+
+def test_the_last_row_can_be_removed_and_come_back(tmp_path: Path) -> None:
+    table = open_table(tmp_path)
+    put(table, "a", 1)
+    remove(table, "a")
+    assert not table.snapshot().files
+    assert not open_table(tmp_path).snapshot().rows
+    assert stored(tmp_path) == {}
+    put(table, "a", 2)
+    assert stored(tmp_path) == {"a": 2}
+
+
+def test_a_change_removes_before_it_puts(tmp_path: Path) -> None:
+    table = open_table(tmp_path)
+    put(table, "a", 1)
+    put(table, "b", 1)
+    row = {**table.snapshot().rows["a"], "count": 5}
+    table.change(lambda rows: Change(put=[row], remove=frozenset({"a", "b"})))
+    assert stored(tmp_path) == {"a": 5}
+    assert {name: row["count"] for name, row in table.snapshot().rows.items()} == {"a": 5}
+
+
+def test_removing_what_is_not_there_commits_nothing(tmp_path: Path) -> None:
+    table = open_table(tmp_path)
+    assert remove(table, "a") == -1
+    put(table, "a", 1)
+    assert remove(table, "b") == 0
+
+
 def increment(root: Path, times: int) -> None:
     table = open_table(root)
     for _ in range(times):
@@ -131,6 +181,30 @@ def test_no_increment_is_lost_between_processes(tmp_path: Path) -> None:
         process.join()
         assert process.exitcode == 0
     assert table.snapshot().rows["a"]["count"] == 15
+
+
+def _come_and_go(root: Path, prefix: str) -> None:
+    table = open_table(root)
+    for number in range(6):
+        put(table, f"{prefix}{number}", number)
+        if number % 2:
+            remove(table, f"{prefix}{number}")
+    os._exit(0)
+
+
+@pytest.mark.slow
+def test_removals_and_additions_of_two_processes_lose_nothing(tmp_path: Path) -> None:
+    table = open_table(tmp_path)
+    put(table, "kept", 1)
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_come_and_go, args=(tmp_path, each)) for each in "xy"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    left = {"kept", *(f"{prefix}{number}" for prefix in "xy" for number in (0, 2, 4))}
+    assert set(table.snapshot().rows) == left == set(stored(tmp_path))
 
 
 def test_lost_races_end_in_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
