@@ -12,12 +12,10 @@ from concurrent.futures import Executor
 
 from datafusion.catalog import CatalogProvider, CatalogProviderList, SchemaProvider, Table
 
-from flight_server.engine.base import GovernedTable, Pin, Query, Tables
+from flight_server.engine.base import TEMPORARY_BUCKET, GovernedTable, Pin, Query, Tables
 from flight_server.errors import Conflict, NotFound
-from flight_server.sql.names import AsOf, parse_versioned_name
+from flight_server.sql.names import DEFAULT, AsOf, parse_versioned_name
 from policies.names import TableRef
-
-DEFAULT = "\0default"  # stands for the query's own bucket and schema; no SQL text can hold it
 
 Key = tuple[TableRef, AsOf | None]
 
@@ -68,10 +66,8 @@ class Lookup:
 
     def table(self, ref: TableRef) -> Table | None:
         """Return the session's table of a name; None, with the failure kept, when there is none."""
-        bucket = self._query.bucket if ref.bucket == DEFAULT else ref.bucket
-        schema = self._query.schema if ref.schema == DEFAULT else ref.schema
         try:
-            return self._register(self.open(TableRef(bucket, schema, ref.table)))
+            return self._register(self.open(self._resolved(ref)))
         except NotFound as error:
             # The planner also asks for names that turn out to be those of the statement's own
             # parts.
@@ -80,6 +76,17 @@ class Lookup:
         except Exception as error:
             self.failure = error
             raise
+
+    def _resolved(self, ref: TableRef) -> TableRef:
+        query, temporary = self._query, self._query.temporary
+        if ref.bucket == TEMPORARY_BUCKET:
+            raise NotFound(f"the table {ref} does not exist", code="table_not_found")
+        is_bare = ref.bucket == ref.schema == DEFAULT
+        if temporary is not None and is_bare and ref.table in temporary.tables:
+            return TableRef(TEMPORARY_BUCKET, temporary.schema, ref.table)
+        bucket = query.bucket if ref.bucket == DEFAULT else ref.bucket
+        schema = query.schema if ref.schema == DEFAULT else ref.schema
+        return TableRef(bucket, schema, ref.table)
 
 
 class LookupCatalogs(CatalogProviderList):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
 
-from flight_server.engine.lookup import DEFAULT
+from flight_server.sql.names import DEFAULT
 
 READ_ONLY = (
     SQLOptions()

@@ -29,6 +29,8 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 VERSION_MAX = 2**53
+# Stands for the session's own bucket and schema where a name has none; no SQL text can hold it.
+DEFAULT = "\0default"
 
 
 def parse_version(text: str) -> AsOf:
