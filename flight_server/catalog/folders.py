@@ -19,6 +19,8 @@ from flight_server.storage.parquet import SUFFIX, holds_parquet
 
 PUBLIC = "public"
 LOG_FOLDER = "_delta_log"
+# An empty file by which a folder directly under the root is a schema, whatever else it holds.
+SCHEMA_MARKER = "_schema"
 NAME_BYTES_MAX = 255
 # How writers call the files of one data set: part-00000-…, 12, a UUID, ….c000…
 _PART = re.compile(
@@ -136,6 +138,23 @@ def scan(root: Path, *, hidden: frozenset[str]) -> Iterator[Found]:
         if (found.schema, found.table) not in seen:
             seen.add((found.schema, found.table))
             yield found
+
+
+def is_marked(root: Path, schema: str, *, hidden: frozenset[str]) -> bool:
+    """Whether a folder is marked as a schema; a Delta table is none. Raises OSError."""
+    path = f"{root}/{schema}"
+    return (
+        is_name(schema)
+        and _may_see(path, hidden)
+        and os.path.lexists(f"{path}/{SCHEMA_MARKER}")
+        and not _is_delta(path)
+    )
+
+
+def marked(root: Path, *, hidden: frozenset[str]) -> list[str]:
+    """List the folders that are marked as schemas. Raises OSError when the root cannot be read."""
+    _, names = _entries(str(root))
+    return [name for name in names if is_marked(root, name, hidden=hidden)]
 
 
 def _folders(base: str, names: list[str], *, hidden: frozenset[str]) -> Iterator[_Folder]:

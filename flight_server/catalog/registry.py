@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flight_server.catalog import folders
-from flight_server.catalog.folders import Kind
+from flight_server.catalog.folders import PUBLIC, Kind
+from flight_server.catalog.views import View, Views
 from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.storage.locations import Location
 from flight_server.storage.parquet import is_visible
+from policies.decide import SYSTEM_BUCKET
 from policies.names import TableRef
 
 _NESTING_MAX = 2
@@ -27,14 +29,16 @@ class Entry:
 
 
 class Registry:
-    """Finds and lists tables; keeps nothing, so new tables appear by themselves.
+    """Finds and lists tables and views; keeps no table, so new ones appear by themselves.
 
     Buckets are given by their catalog names. A bucket that lies inside another one's folder is
-    invisible there: its tables have one name only.
+    invisible there: its tables have one name only. A table hides a view of the same name. Without
+    ``views`` there are none.
     """
 
-    def __init__(self, buckets: Mapping[str, Location]) -> None:
+    def __init__(self, buckets: Mapping[str, Location], views: Views | None = None) -> None:
         self._buckets = dict(buckets)
+        self._views = views
         self._hidden = {name: _hidden_in(name, self._buckets) for name in self._buckets}
 
     def buckets(self) -> tuple[str, ...]:
@@ -77,6 +81,68 @@ class Registry:
         except OSError:
             raise _unreadable(bucket) from None
         return sorted(entries, key=lambda entry: entry.ref)
+
+    def find_view(self, ref: TableRef) -> View | None:
+        """Find a view by its exact name, or return None; Unavailable when views cannot be read.
+
+        Whether a table hides it is the caller's to ask first.
+        """
+        return self._views.get(ref) if self._views and ref.bucket in self._buckets else None
+
+    def views(self, bucket: str) -> tuple[View, ...]:
+        """List the views of a bucket by schema and name; an unknown bucket has none.
+
+        Those hidden by a table are listed too. Raises Unavailable.
+        """
+        return self._views.list(bucket) if self._views and bucket in self._buckets else ()
+
+    def schemas(self, bucket: str) -> frozenset[str]:
+        """Return the schemas of a bucket: ``public``, those marked, those of its tables and views.
+
+        The server's own bucket has no ``public``; an unknown one has no schema at all. Raises
+        Unavailable when the bucket's folder cannot be read.
+        """
+        location = self._buckets.get(bucket)
+        if location is None:
+            return frozenset()
+        names = {entry.ref.schema for entry in self.tables(bucket)}
+        try:
+            names.update(folders.marked(location.root, hidden=self._hidden[bucket]))
+        except OSError:
+            raise _unreadable(bucket) from None
+        names.update(view.ref.schema for view in self.views(bucket))
+        if bucket != SYSTEM_BUCKET:
+            names.add(PUBLIC)
+        return frozenset(names)
+
+    def has_schema(self, bucket: str, schema: str) -> bool:
+        """Whether there is such a schema; see ``schemas``. Raises Unavailable."""
+        location = self._buckets.get(bucket)
+        if location is None:
+            return False
+        if schema == PUBLIC and bucket != SYSTEM_BUCKET:
+            return True
+        try:
+            if folders.is_marked(location.root, schema, hidden=self._hidden[bucket]):
+                return True
+        except OSError:
+            raise _unreadable(bucket) from None
+        return schema in self.schemas(bucket)
+
+    def folder(self, bucket: str, *names: str) -> Path | None:
+        """Return where a schema or, with a second name, a table of this bucket is to be made.
+
+        None for an unknown bucket and for a place that belongs to another bucket.
+        """
+        location = self._buckets.get(bucket)
+        if location is None:
+            return None
+        place = location.root
+        for name in names:
+            place /= name
+            if str(place) in self._hidden[bucket]:
+                return None
+        return place
 
 
 def _unreadable(bucket: str) -> Unavailable:

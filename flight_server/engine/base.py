@@ -128,11 +128,17 @@ class RowScan:
 
 @dataclass(frozen=True, slots=True)
 class ViewScan:
-    """A stored query. It runs with the caller's rights; short names in it are looked up here."""
+    """A stored query. It runs with the caller's rights; short names in it are looked up here.
+
+    ``columns`` rename those of the query, none leaves them. ``is_open`` tells that this caller may
+    read its text, and so hear from errors what it says.
+    """
 
     sql: str
     bucket: str
     schema: str
+    columns: tuple[str, ...] = ()
+    is_open: bool = False
 
 
 Scan = FileScan | ProviderScan | RowScan | ViewScan
