@@ -1,11 +1,16 @@
-"""Who asks, in which session, and where their short names are looked up."""
+"""Who asks, in which session, and everything that their headers and their session say."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from flight_server.engine.base import Temporary
 from policies.names import Principal
+
+# What a session is found by: the kind of mark, whose it is, and the mark itself. The owner is part
+# of the key, so that nobody can reach the session of somebody else with it.
+SessionKey = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +18,10 @@ class Request:
     """One call, as looked up for that very call.
 
     ``is_cancelled`` turns true when the client cancelled, went away or ran out of its own time; it
-    may be asked for as long as the call runs.
+    may be asked for as long as the call runs. ``bucket``, ``schema``, ``purpose``, ``query_tag``
+    and ``timeout_seconds`` are what settings, headers and the options of the session come to.
+    ``temporary`` are the temporary tables of the session, None when it has none. The first of
+    ``session_keys`` finds the session; the others will find it too when it is made by this call.
     """
 
     principal: Principal
@@ -22,3 +30,11 @@ class Request:
     bucket: str
     schema: str
     is_cancelled: Callable[[], bool]
+    purpose: str | None = None
+    query_tag: str | None = None
+    timeout_seconds: float | None = None
+    idempotency_key: str | None = None
+    temporary: Temporary | None = None
+    session_keys: tuple[SessionKey, ...] = ()
+    peer: str = ""
+    user_agent: str = ""
