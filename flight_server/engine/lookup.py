@@ -9,12 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from datafusion.catalog import CatalogProvider, CatalogProviderList, SchemaProvider, Table
 
-from flight_server.engine.base import TEMPORARY_BUCKET, GovernedTable, Pin, Query, Tables
-from flight_server.errors import Conflict, NotFound
+from flight_server.engine.base import (
+    TEMPORARY_BUCKET,
+    GovernedTable,
+    Pin,
+    Query,
+    Tables,
+    ViewScan,
+)
+from flight_server.errors import Conflict, LakeflightError, NotFound
 from flight_server.sql.names import DEFAULT, AsOf, parse_versioned_name
+from flight_server.sql.statements import Statement
 from policies.names import TableRef
 
 Key = tuple[TableRef, AsOf | None]
@@ -24,7 +33,9 @@ class Lookup:
     """What one query has opened so far.
 
     ``register`` turns a governed table into one of the session. With ``is_bound`` a name without a
-    pin is a Conflict.
+    pin is a Conflict. ``awaited`` are views met that are no tables of the session yet, ``views``
+    those that are, or the reason why not. ``is_timeless`` and ``is_repeatable`` speak of the views
+    used, as a ``Statement`` does of itself.
     """
 
     def __init__(
@@ -42,6 +53,9 @@ class Lookup:
         self._pins: dict[Key, Pin] = {(pin.ref, pin.as_of): pin for pin in query.pins}
         self.opened: dict[Key, GovernedTable] = {}
         self.failure: Exception | None = None
+        self.awaited: dict[TableRef, ViewScan] = {}
+        self.views: dict[TableRef, Table | LakeflightError] = {}
+        self._used: list[Statement] = []
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -50,6 +64,32 @@ class Lookup:
             self.opened[key].pin
             for key in sorted(self.opened, key=lambda key: (key[0], str(key[1])))
         )
+
+    @property
+    def is_timeless(self) -> bool:
+        """Whether no view used asks the clock."""
+        return all(statement.is_timeless for statement in self._used)
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether every view used gives the same rows of the same states again."""
+        return all(statement.is_repeatable for statement in self._used)
+
+    def begin(self) -> None:
+        """Forget what an attempt to plan has met."""
+        self.failure = None
+        self.awaited.clear()
+
+    def uses(self, statement: Statement) -> None:
+        """Take note of a view's query."""
+        self._used.append(statement)
+
+    def inside(self, view: ViewScan) -> Lookup:
+        """Return the lookup of a view's query: its own short names, and otherwise the same one."""
+        query = replace(self._query, bucket=view.bucket, schema=view.schema, temporary=None)
+        inner = Lookup(self._tables, query, register=self._register, is_bound=self._is_bound)
+        inner.opened, inner.views, inner._used = self.opened, self.views, self._used
+        return inner
 
     def open(self, ref: TableRef) -> GovernedTable:
         """Open a table by its full, possibly versioned, name, once."""
@@ -67,7 +107,10 @@ class Lookup:
     def table(self, ref: TableRef) -> Table | None:
         """Return the session's table of a name; None, with the failure kept, when there is none."""
         try:
-            return self._register(self.open(self._resolved(ref)))
+            opened = self.open(self._resolved(ref))
+            if isinstance(opened.scan, ViewScan):
+                return self._view(opened.pin.ref, opened.scan)
+            return self._register(opened)
         except NotFound as error:
             # The planner also asks for names that turn out to be those of the statement's own
             # parts.
@@ -76,6 +119,15 @@ class Lookup:
         except Exception as error:
             self.failure = error
             raise
+
+    def _view(self, ref: TableRef, scan: ViewScan) -> Table | None:
+        made = self.views.get(ref)
+        if isinstance(made, LakeflightError):
+            self.failure = self.failure or made
+            return None
+        if made is None:
+            self.awaited[ref] = scan
+        return made
 
     def _resolved(self, ref: TableRef) -> TableRef:
         query, temporary = self._query, self._query.temporary
