@@ -6,58 +6,41 @@ principal.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
-from datafusion import DataFrame
 from datafusion.catalog import Table
-from datafusion.plan import LogicalPlan
 
+from flight_server.engine import parameters
 from flight_server.engine.base import (
     BatchLimits,
     Description,
     FileScan,
     GovernedTable,
-    Pin,
     Query,
     Scan,
     Tables,
 )
 from flight_server.engine.explain import redacted
 from flight_server.engine.faults import Stage, translate
-from flight_server.engine.lookup import Key, Lookup, LookupCatalogs
+from flight_server.engine.lookup import Lookup, LookupCatalogs
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
+from flight_server.engine.plans import (
+    Planned,
+    Recent,
+    is_constant,
+    is_lasting,
+    is_no_larger_than_its_text,
+)
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
-from flight_server.errors import Cancelled, LakeflightError, PermissionDenied
+from flight_server.errors import Cancelled, InvalidRequest, LakeflightError, PermissionDenied
+from flight_server.sql.placeholders import count_parameters
 from flight_server.sql.statements import Statement, StatementKind, read_statement
-
-Value = TypeVar("Value")
-# The nodes of logical plans that make no rows beyond those of their input or of the statement.
-_NO_LARGER = frozenset(
-    {"Projection", "EmptyRelation", "SubqueryAlias", "Filter", "Limit", "Values"}
-)
-# How an expression shows a query within it, which is no input of its node.
-_SUBQUERY = "<subquery>"
-
-
-@dataclass(frozen=True, slots=True)
-class _Planned:
-    """A query that is ready to run: what it returns, and the tables it was planned on."""
-
-    frame: DataFrame
-    schema: pa.Schema
-    statement: Statement
-    opened: dict[Key, GovernedTable]
-    pins: tuple[Pin, ...]
-    is_small: bool
-    is_constant: bool
-    is_repeatable: bool
 
 
 class Batches:
@@ -95,11 +78,12 @@ class LocalEngine:
     def __init__(self, tables: Tables, limits: BatchLimits, options: EngineOptions) -> None:
         self._tables = tables
         self._limits = limits
+        self._options = options
         self._ctx = open_session(options)
         # The planner's runtime calls back for each name, and must not be blocked from within.
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="lookup")
-        self._plans: _Recent[_Planned] = _Recent(options.cached_plans_max)
-        self._scans: _Recent[tuple[Scan, Table]] = _Recent(options.cached_tables_max)
+        self._plans: Recent[Planned] = Recent(options.cached_plans_max)
+        self._scans: Recent[tuple[Scan, Table]] = Recent(options.cached_tables_max)
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query without running it; see ``Engine``.
@@ -109,7 +93,13 @@ class LocalEngine:
         administrators.
         """
         planned = self._plan(query, is_bound=False, is_cancelled=is_cancelled)
-        return Description(planned.schema, planned.pins, self._computed(planned, is_cancelled))
+        declared = parameters.declared(planned.parameters)
+        if query.parameters:
+            first = next(self._bindings(query, planned), None)
+            if first is not None:
+                planned = self._plan_values(query, planned, values=first, is_bound=False)
+        computed = self._computed(planned, is_cancelled)
+        return Description(planned.schema, planned.pins, declared, computed)
 
     def stream(
         self, query: Query, *, is_cancelled: Callable[[], bool]
@@ -122,29 +112,89 @@ class LocalEngine:
         that cannot be read.
         """
         planned = self._plan(query, is_bound=True, is_cancelled=is_cancelled)
+        if planned.parameters or query.parameters:
+            return self._stream_each(query, planned, is_cancelled)
         return planned.schema, Batches(
             self._batches(planned, is_cancelled),
             are_at_hand=planned.is_small,
             are_repeatable=planned.is_repeatable,
         )
 
-    def _plan(self, query: Query, *, is_bound: bool, is_cancelled: Callable[[], bool]) -> _Planned:
+    def _stream_each(
+        self, query: Query, unbound: Planned, is_cancelled: Callable[[], bool]
+    ) -> tuple[pa.Schema, Batches]:
+        """Run a query for each row of its parameters, one after the other, as one result."""
+        if not query.parameters:
+            raise InvalidRequest("the statement has parameters, and no values were bound to them")
+        bindings = self._bindings(query, unbound)
+        first = next(bindings, None)
+        planned = unbound
+        if first is not None:
+            planned = self._plan_values(query, unbound, values=first, is_bound=True)
+        bound = replace(query, pins=planned.pins)
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            if first is None:
+                return
+            yield from self._rows(planned)
+            for values in bindings:
+                if is_cancelled():
+                    raise Cancelled("the query was cancelled")
+                following = self._plan_values(bound, unbound, values=values, is_bound=True)
+                if following.schema != planned.schema:
+                    raise InvalidRequest(
+                        "rows of parameters give results of different types; bind values of one"
+                        " type to each parameter"
+                    )
+                yield from self._rows(following)
+
+        return planned.schema, Batches(
+            bounded(rows(), self._limits, is_cancelled=is_cancelled),
+            are_at_hand=planned.is_small,
+            are_repeatable=planned.is_repeatable,
+        )
+
+    def _bindings(self, query: Query, unbound: Planned) -> Iterator[dict[str, pa.Scalar[Any]]]:
+        """Return the values of each row of the parameters, checked before the first of them."""
+        rows = self._parameter_rows(query)
+        parameters.check_count(rows.num_columns, expected=len(unbound.parameters))
+        if not unbound.parameters:  # some drivers bind a stream without columns: run it once
+            return iter([{}])
+        return parameters.values_of(parameters.fitted(rows, unbound.parameters))
+
+    def _parameter_rows(self, query: Query) -> pa.Table:
+        return parameters.read_rows(
+            query.parameters,
+            rows_max=self._options.parameter_rows_max,
+            bytes_max=self._options.parameters_bytes_max,
+        )
+
+    def _plan_values(
+        self, query: Query, unbound: Planned, *, values: Mapping[str, Any], is_bound: bool
+    ) -> Planned:
+        """Plan a statement with values in place of its parameters."""
+        if not values:
+            return unbound
+        return self._plan_anew(query, unbound.statement, is_bound=is_bound, values=values)
+
+    def _plan(self, query: Query, *, is_bound: bool, is_cancelled: Callable[[], bool]) -> Planned:
         if is_cancelled():
             raise Cancelled("the query was cancelled")
-        names = (query.sql, query.bucket, query.schema, query.principal)
+        names = (query.sql, query.bucket, query.schema, query.principal, query.temporary)
         cached = self._plans.get((*names, query.pins))
         if cached is not None and self._is_current(cached, query):
             return cached
         statement = read_statement(query.sql, bucket=query.bucket, schema=query.schema)
         if statement.kind is StatementKind.EXPLAIN and not query.principal.is_admin:
             raise PermissionDenied("EXPLAIN is for administrators")
-        planned = self._plan_anew(query, statement, is_bound=is_bound)
-        if _is_lasting(planned.opened) and statement.is_timeless:
+        count = count_parameters(statement.sql)
+        planned = self._plan_anew(query, statement, is_bound=is_bound, placeholders=count)
+        if is_lasting(planned.opened) and statement.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
         return planned
 
-    def _is_current(self, planned: _Planned, query: Query) -> bool:
+    def _is_current(self, planned: Planned, query: Query) -> bool:
         """Return whether each table, asked for again, is the same; raises when one is refused."""
         pins = {(pin.ref, pin.as_of): pin for pin in query.pins}
         for (ref, as_of), before in planned.opened.items():
@@ -154,27 +204,42 @@ class LocalEngine:
                 return False
         return True
 
-    def _plan_anew(self, query: Query, statement: Statement, *, is_bound: bool) -> _Planned:
+    def _plan_anew(
+        self,
+        query: Query,
+        statement: Statement,
+        *,
+        is_bound: bool,
+        values: Mapping[str, Any] | None = None,
+        placeholders: int = 0,
+    ) -> Planned:
         lookup = Lookup(self._tables, query, register=self._register, is_bound=is_bound)
         if statement.must_exist is not None:
             lookup.open(statement.must_exist)
         self._ctx.register_catalog_provider_list(LookupCatalogs(lookup, self._beside))
         with _our_errors(Stage.PLANNING, statement=statement, lookup=lookup):
-            frame = self._ctx.sql_with_options(statement.sql, READ_ONLY)
+            frame = self._ctx.sql_with_options(
+                statement.sql, READ_ONLY, None if values is None else dict(values)
+            )
             # Types are settled by the optimizer, not before; its plan would be optimized twice.
             optimized = frame.optimized_logical_plan()
             raw = self._ctx.create_dataframe_from_logical_plan(optimized).schema()
+            types: tuple[pa.DataType | None, ...] = ()
+            if placeholders:
+                plans = (frame.logical_plan(), optimized)
+                types = parameters.placeholder_types(plans, placeholders)
             frame = plain_frame(frame, raw)
         is_small = statement.kind is StatementKind.QUERY and is_no_larger_than_its_text(optimized)
-        return _Planned(
+        return Planned(
             frame,
             plain_schema(raw),
             statement,
             lookup.opened,
             lookup.pins,
             is_small,
-            is_constant=is_small and _is_constant(optimized),
-            is_repeatable=statement.is_repeatable and _is_lasting(lookup.opened),
+            is_constant=is_small and is_constant(optimized),
+            is_repeatable=statement.is_repeatable and is_lasting(lookup.opened),
+            parameters=types,
         )
 
     def _register(self, table: GovernedTable) -> Table:
@@ -189,10 +254,10 @@ class LocalEngine:
         return made
 
     def _computed(
-        self, planned: _Planned, is_cancelled: Callable[[], bool]
+        self, planned: Planned, is_cancelled: Callable[[], bool]
     ) -> tuple[pa.RecordBatch, ...] | None:
         """Return the rows of a query that planning has left nothing to do for, or None."""
-        if not (planned.is_constant and planned.is_repeatable):
+        if planned.parameters or not (planned.is_constant and planned.is_repeatable):
             return None
         try:
             return tuple(self._batches(planned, is_cancelled))
@@ -200,12 +265,12 @@ class LocalEngine:
             return None  # what is wrong with it is told to who asks for the rows
 
     def _batches(
-        self, planned: _Planned, is_cancelled: Callable[[], bool]
+        self, planned: Planned, is_cancelled: Callable[[], bool]
     ) -> Generator[pa.RecordBatch, None, None]:
         """All batches as they leave: under the announced schema, cut to size."""
         return bounded(self._rows(planned), self._limits, is_cancelled=is_cancelled)
 
-    def _rows(self, planned: _Planned) -> Iterator[pa.RecordBatch]:
+    def _rows(self, planned: Planned) -> Iterator[pa.RecordBatch]:
         """All batches under the announced schema, as DataFusion cuts them."""
         with _our_errors(Stage.RUNNING, statement=planned.statement):
             frame = planned.frame
@@ -222,32 +287,6 @@ class LocalEngine:
                 yield shaped
 
 
-def _is_lasting(opened: Mapping[Key, GovernedTable]) -> bool:
-    """Return whether tables at their pins hold what they held: rows made for one call do not."""
-    return all(isinstance(table.scan, FileScan) for table in opened.values())
-
-
-def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:
-    """Return whether a plan gives no more rows than its statement spells out.
-
-    No table, no table function, no join, nothing that unnests: what is left is ``SELECT 1`` and its
-    like, which drivers and tools send all day.
-    """
-    node, _, expressions = plan.display().partition(":")
-    if node not in _NO_LARGER or _SUBQUERY in expressions:
-        return False
-    return all(map(is_no_larger_than_its_text, plan.inputs()))
-
-
-def _is_constant(plan: LogicalPlan) -> bool:
-    """Return whether an optimized plan is a row of expressions over no input.
-
-    The optimizer has replaced those that it could compute by their values.
-    """
-    nodes = [plan, *plan.inputs()]
-    return [node.display().partition(":")[0] for node in nodes] == ["Projection", "EmptyRelation"]
-
-
 @contextmanager
 def _our_errors(
     stage: Stage, *, statement: Statement, lookup: Lookup | None = None
@@ -262,25 +301,3 @@ def _our_errors(
         if translated is error:
             raise
         raise translated from None
-
-
-class _Recent(Generic[Value]):
-    """The most recently used values, up to a number."""
-
-    def __init__(self, entries_max: int) -> None:
-        self._entries_max = entries_max
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
-
-    def get(self, key: Hashable) -> Value | None:
-        """Return the value put under this key, now the most recent one; None when it is gone."""
-        value = self._values.get(key)
-        if value is not None:
-            self._values.move_to_end(key)
-        return value
-
-    def put(self, key: Hashable, value: Value) -> None:
-        """Keep a value, and drop the least recently used ones beyond the number."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        while len(self._values) > self._entries_max:
-            self._values.popitem(last=False)

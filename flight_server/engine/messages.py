@@ -14,9 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine.base import Description, Pin, Query
+from flight_server.engine.base import NO_PARAMETERS, Description, Pin, Query, Temporary
 from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
+
+_VALUES = struct.Struct("<BI")
+_LENGTHS = struct.Struct("<II")
 
 
 class WorkerFault(Exception):
@@ -24,9 +27,12 @@ class WorkerFault(Exception):
 
 
 def encode_query(query: Query) -> bytes:
-    """Write a query as the payload of a DESCRIBE or STREAM frame."""
-    principal = query.principal
-    return json.dumps(
+    """Write a query as the payload of a DESCRIBE or STREAM frame.
+
+    JSON; bound values come before it, behind a NUL, which starts no JSON, and their length.
+    """
+    principal, temporary = query.principal, query.temporary
+    text = json.dumps(
         {
             "sql": query.sql,
             "bucket": query.bucket,
@@ -38,14 +44,23 @@ def encode_query(query: Query) -> bytes:
                 "role": principal.role,
                 "custom_roles": sorted(principal.custom_roles),
             },
+            "temporary": temporary and [temporary.schema, sorted(temporary.tables)],
         }
     ).encode()
+    if not query.parameters:
+        return text
+    return _VALUES.pack(0, len(query.parameters)) + query.parameters + text
 
 
 def decode_query(payload: bytes) -> Query:
     """Read what ``encode_query`` wrote."""
+    values = b""
+    if payload[0] == 0:
+        _, length = _VALUES.unpack_from(payload)
+        end = _VALUES.size + length
+        values, payload = payload[_VALUES.size : end], payload[end:]
     data = json.loads(payload)
-    who = data["principal"]
+    who, temporary = data["principal"], data["temporary"]
     return Query(
         sql=data["sql"],
         bucket=data["bucket"],
@@ -57,21 +72,34 @@ def decode_query(payload: bytes) -> Query:
             role=Role(who["role"]),
             custom_roles=frozenset(who["custom_roles"]),
         ),
+        parameters=values,
+        temporary=temporary and Temporary(temporary[0], frozenset(temporary[1])),
     )
 
 
 def encode_description(description: Description) -> bytes:
-    """Write a description: four bytes of length, the pins as JSON, the schema as IPC."""
+    """Write a description: two lengths, the pins as JSON, the parameters and the schema as IPC."""
     pins = json.dumps([pin_to_json(pin) for pin in description.pins]).encode()
-    return struct.pack("<I", len(pins)) + pins + description.schema.serialize().to_pybytes()
+    parameters = b""
+    if len(description.parameters):
+        parameters = description.parameters.serialize().to_pybytes()
+    schema = description.schema.serialize().to_pybytes()
+    return _LENGTHS.pack(len(pins), len(parameters)) + pins + parameters + schema
 
 
 def decode_description(payload: bytes) -> Description:
     """Read what ``encode_description`` wrote."""
-    (length,) = struct.unpack_from("<I", payload)
-    pins = json.loads(payload[4 : 4 + length])
-    schema = pa.ipc.read_schema(pa.py_buffer(payload[4 + length :]))
-    return Description(schema=schema, pins=tuple(pin_from_json(pin) for pin in pins))
+    pins_length, parameters_length = _LENGTHS.unpack_from(payload)
+    at = _LENGTHS.size + pins_length
+    pins = json.loads(payload[_LENGTHS.size : at])
+    schema = pa.ipc.read_schema(pa.py_buffer(payload[at + parameters_length :]))
+    return Description(
+        schema=schema,
+        pins=tuple(pin_from_json(pin) for pin in pins),
+        parameters=pa.ipc.read_schema(pa.py_buffer(payload[at : at + parameters_length]))
+        if parameters_length
+        else NO_PARAMETERS,
+    )
 
 
 def encode_end(are_repeatable: bool) -> bytes:  # noqa: FBT001  the one thing that an end says

@@ -29,6 +29,7 @@ class EngineOptions:
 
     ``spill_directory`` None is the system's folder for temporary files. Threads beyond
     ``target_partitions`` gain nothing; ``batch_rows`` is the unit of work inside the engine.
+    Values bound to a statement are bounded in rows and in bytes of their stream.
     """
 
     target_partitions: int = os.cpu_count() or 1
@@ -38,6 +39,8 @@ class EngineOptions:
     spill_directory: str | None = None
     cached_plans_max: int = 128
     cached_tables_max: int = 256
+    parameter_rows_max: int = 1_000_000
+    parameters_bytes_max: int = 32 * 1024 * 1024
 
 
 def open_session(options: EngineOptions) -> SessionContext:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flight_server import errors
 from flight_server.engine import messages
-from flight_server.engine.base import Description, Pin, Query
+from flight_server.engine.base import Description, Pin, Query, Temporary
 from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
@@ -43,19 +43,25 @@ _PRINCIPALS = st.builds(
         bucket=_NAMES,
         schema=_NAMES,
         pins=st.lists(_PINS, max_size=3).map(tuple),
+        parameters=st.binary(max_size=40),
+        temporary=st.none() | st.builds(Temporary, _NAMES, st.frozensets(_NAMES, max_size=3)),
     )
 )
 def test_a_query_survives_the_round_trip(query: Query) -> None:
     assert messages.decode_query(messages.encode_query(query)) == query
 
 
-@given(st.lists(_PINS, max_size=3), st.lists(_NAMES, max_size=5))
-def test_a_description_survives_the_round_trip(pins: list[Pin], names: list[str]) -> None:
+@given(st.lists(_PINS, max_size=3), st.lists(_NAMES, max_size=5), st.integers(0, 3))
+def test_a_description_survives_the_round_trip(
+    pins: list[Pin], names: list[str], placeholders: int
+) -> None:
     schema = pa.schema([pa.field(name, pa.int64(), nullable=False) for name in names])
-    description = Description(schema, tuple(pins))
+    parameters = pa.schema([pa.field(str(i), pa.date32()) for i in range(1, placeholders + 1)])
+    description = Description(schema, tuple(pins), parameters)
     back = messages.decode_description(messages.encode_description(description))
     assert back.pins == description.pins
     assert back.schema.equals(schema, check_metadata=True)
+    assert back.parameters == parameters
 
 
 _CLASSES = sorted(messages._ERRORS.values(), key=lambda cls: cls.__name__)
