@@ -1,8 +1,8 @@
 """What statements ask for that are no queries: one frozen value for each kind.
 
-Names are resolved to ``TableRef`` with the default names of the session. Expressions, conditions and
-queries stay the text that the user wrote, cut out where the grammar says that they begin and end:
-the engine plans them, nobody else reads them.
+Names are resolved to ``TableRef`` with the default names of the session. Expressions, conditions
+and queries stay the text that the user wrote, cut out where the grammar says that they begin and
+end: the engine plans them, nobody else reads them.
 """
 
 from __future__ import annotations
@@ -127,9 +127,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class CreateTable:
-    """Make a table of ``columns``, or of the rows of ``source``; temporary ones end with the session.
+    """Make a table of ``columns``, or of the rows of ``source``.
 
-    With both, ``source`` fills the declared columns by their place.
+    Temporary ones end with the session. With both, ``source`` fills the declared columns by their
+    place.
     """
 
     target: TableRef
@@ -244,7 +245,7 @@ class Restore:
 
 @dataclass(frozen=True, slots=True)
 class Optimize:
-    """Join small files; with ``z_order`` sort all rows so that near values lie in the same files."""
+    """Join small files; with ``z_order`` sort all rows, so that near values share files."""
 
     target: TableRef
     z_order: tuple[str, ...] = ()
@@ -252,7 +253,7 @@ class Optimize:
 
 @dataclass(frozen=True, slots=True)
 class Vacuum:
-    """Remove files that no version within the retention needs; None is the table's own retention."""
+    """Remove files that no version within the retention needs; None is the table's own."""
 
     target: TableRef
     retain_hours: float | None = None
@@ -261,10 +262,15 @@ class Vacuum:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Set the default names of the session; None leaves one as it is."""
+    """Set the default names of the session; None leaves one as it is.
+
+    With ``is_either`` the one name given, as ``bucket``, means a schema of the present bucket where
+    there is no bucket of that name.
+    """
 
     bucket: str | None
     schema: str | None
+    is_either: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ quoting, identifiers that may hold ``@``, ``#`` and ``$``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from flight_server.errors import InvalidRequest
 
@@ -28,19 +28,27 @@ class Kind(Enum):
 
 SILENT = frozenset({Kind.SPACE, Kind.COMMENT})
 
-_SPACE = re.compile(r"\s+")
-_LINE_COMMENT = re.compile(r"--[^\n]*")
-_WORD = re.compile(r"[^\W\d][\w@$#]*|[@#][\w@$#]*")
-_NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|(?:\d[\d_]*(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?")
-_SYMBOL = re.compile(r"::|<=>|->>|->|<=|>=|<>|!=|\|\||:=|=>|.", re.DOTALL)
-_DOLLAR = re.compile(r"\$(?:[^\W\d]\w*)?\$")
-_PREFIXED = re.compile(r"(?:[eEnNbBrRxX]|[uU]&)(?=')")
+# One alternative for each kind of token, the first that fits; no quantifier ever goes back, so that
+# any text takes time in proportion to its length. Block comments nest, which no pattern can say.
+_PARTS: tuple[tuple[str, Kind | None], ...] = (
+    (r"\s+", Kind.SPACE),
+    (r"--[^\n]*+", Kind.COMMENT),
+    (r"/\*", None),
+    (r"'[^']*+(?:''[^']*+)*+'", Kind.STRING),
+    (r'"[^"]*+(?:""[^"]*+)*+"|`[^`]*+(?:``[^`]*+)*+`', Kind.QUOTED),
+    (r"[eE]'(?:[^'\\]++|''|\\.)*+'", Kind.STRING),
+    (r"(?:[nNbBrRxX]|[uU]&)'[^']*+(?:''[^']*+)*+'", Kind.STRING),
+    (r"(?P<tag>\$(?:[^\W\d]\w*+)?+\$)(?:(?!(?P=tag)).)*+(?P=tag)", Kind.STRING),
+    (r"""['"`]|(?:[eEnNbBrRxX]|[uU]&)'|\$(?:[^\W\d]\w*+)?+\$""", None),
+    (r"[^\W\d][\w@$#]*+|[@#][\w@$#]*+", Kind.WORD),
+    (r"0[xX][0-9a-fA-F]+|(?:\d[\d_]*+(?:\.\d*+)?|\.\d+)(?:[eE][+-]?\d+)?", Kind.NUMBER),
+    (r"::|<=>|->>|->|<=|>=|<>|!=|\|\||:=|=>|.", Kind.SYMBOL),
+)
+_TOKEN = re.compile("|".join(f"({part})" for part, _ in _PARTS), re.DOTALL)
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-_BACKSLASHED = re.compile(r"(?:[^'\\]|''|\\.)*'", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A piece of the text; ``start`` is the offset of its first character."""
 
     kind: Kind
@@ -60,6 +68,23 @@ class Token:
         quote = self.text[0]
         return self.text[1:-1].replace(quote * 2, quote)
 
+    @property
+    def end(self) -> int:
+        """The offset behind the last character."""
+        return self.start + len(self.text)
+
+
+def _kinds() -> tuple[Kind | None, ...]:
+    """Return the kind for each group of the pattern, counted as Python counts them."""
+    kinds: list[Kind | None] = [None]
+    for part, kind in _PARTS:
+        kinds += [kind] * (1 + re.compile(part).groups)
+    return tuple(kinds)
+
+
+_KINDS = _kinds()
+_SILENT_GROUPS = 2
+
 
 def position(sql: str, offset: int) -> str:
     """Line and column of an offset, both from 1, in the words of an error message."""
@@ -73,67 +98,43 @@ def tokens(sql: str) -> tuple[Token, ...]:
     Raises InvalidRequest for a string, a quoted identifier or a comment that never ends, and for a
     NUL character.
     """
+    return tuple(_cut(sql, is_heard_only=False))
+
+
+def heard(sql: str) -> tuple[Token, ...]:
+    """All tokens but spaces and comments; raises as ``tokens`` does."""
+    return tuple(_cut(sql, is_heard_only=True))
+
+
+def _cut(sql: str, *, is_heard_only: bool) -> list[Token]:
     if (nul := sql.find("\0")) >= 0:
         raise InvalidRequest(f"the statement holds a NUL character {position(sql, nul)}")
     found: list[Token] = []
+    # This loop is most of what reading a statement costs: no call in it that could be left out.
+    add, make, kinds = found.append, tuple.__new__, _KINDS
+    silent_groups = _SILENT_GROUPS if is_heard_only else 0
     at = 0
     while at < len(sql):
-        kind, end = _next(sql, at)
-        found.append(Token(kind, sql[at:end], at))
-        at = end
-    return tuple(found)
-
-
-def _next(sql: str, at: int) -> tuple[Kind, int]:
-    """Return the kind of the token that starts here, and where it ends."""
-    if match := _SPACE.match(sql, at):
-        return Kind.SPACE, match.end()
-    if match := _LINE_COMMENT.match(sql, at):
-        return Kind.COMMENT, match.end()
-    if sql.startswith("/*", at):
-        return Kind.COMMENT, _end_of_comment(sql, at)
-    if sql[at] == "'":
-        return Kind.STRING, _end_of_quote(sql, at, quote="'", what="string")
-    if sql[at] in '"`':
-        return Kind.QUOTED, _end_of_quote(sql, at, quote=sql[at], what="quoted identifier")
-    if match := _PREFIXED.match(sql, at):
-        return Kind.STRING, _end_of_prefixed(sql, at, quote_at=match.end())
-    if match := _DOLLAR.match(sql, at):
-        return Kind.STRING, _end_of_dollar(sql, at, tag=match.group())
-    for kind, pattern in ((Kind.WORD, _WORD), (Kind.NUMBER, _NUMBER), (Kind.SYMBOL, _SYMBOL)):
-        if match := pattern.match(sql, at):
-            return kind, match.end()
-    return Kind.SYMBOL, at + 1
-
-
-def _end_of_quote(sql: str, start: int, *, quote: str, what: str) -> int:
-    at = start + 1
-    while (closing := sql.find(quote, at)) >= 0:
-        if not sql.startswith(quote, closing + 1):
-            return closing + 1
-        at = closing + 2
-    raise InvalidRequest(f"a {what} is not closed {position(sql, start)}")
-
-
-def _end_of_prefixed(sql: str, start: int, *, quote_at: int) -> int:
-    if sql[start] not in "eE":
-        return _end_of_quote(sql, quote_at, quote="'", what="string")
-    match = _BACKSLASHED.match(sql, quote_at + 1)
-    while match and sql.startswith("'", match.end()):
-        match = _BACKSLASHED.match(sql, match.end() + 1)
-    if match is None:
-        raise InvalidRequest(f"a string is not closed {position(sql, start)}")
-    return match.end()
-
-
-def _end_of_dollar(sql: str, start: int, *, tag: str) -> int:
-    closing = sql.find(tag, start + len(tag))
-    if closing < 0:
-        raise InvalidRequest(f"a string is not closed {position(sql, start)}")
-    return closing + len(tag)
+        for match in _TOKEN.finditer(sql, at):
+            group = match.lastindex or 0  # never 0: each alternative is a group
+            kind = kinds[group]
+            at = match.end()
+            if kind is None:
+                start = match.start()
+                at = _end_of_comment(sql, start)
+                if not is_heard_only:
+                    add(make(Token, (Kind.COMMENT, sql[start:at], start)))
+                break
+            if group > silent_groups:
+                add(make(Token, (kind, match[0], match.start())))
+    return found
 
 
 def _end_of_comment(sql: str, start: int) -> int:
+    """Return where the comment ends that opens here; anything else that opens here never ends."""
+    if not sql.startswith("/*", start):
+        what = "quoted identifier" if sql[start] in '"`' else "string"
+        raise InvalidRequest(f"a {what} is not closed {position(sql, start)}")
     depth = 0
     for edge in _COMMENT_EDGE.finditer(sql, start):
         depth += 1 if edge.group() == "/*" else -1

@@ -6,10 +6,12 @@ Pure: no DataFusion.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flight_server.errors import InvalidRequest
+from policies.names import TableRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,30 @@ def versioned_name(name: str, as_of: AsOf) -> str:
     if as_of.time is not None:
         return f"{name}@{as_of.time.astimezone(UTC).isoformat().replace('+00:00', 'Z')}"
     return f"{name}@v{as_of.version}"
+
+
+def table_ref(parts: Sequence[str], *, bucket: str, schema: str) -> TableRef:
+    """Return the table that one to three parts of a name mean, with defaults for what is left out.
+
+    A versioned name keeps its version.
+    """
+    return TableRef(*((bucket, schema)[: 3 - len(parts)] + tuple(parts)))
+
+
+_HISTORY = "@history"
+
+
+def history_name(name: str) -> str:
+    """Return the name of the table of a table's versions, which ``parse_history_name`` reads."""
+    return name + _HISTORY
+
+
+def parse_history_name(name: str) -> str | None:
+    """Return the table whose versions the table of this name lists; None when it is no such name.
+
+    It is ``t`` for ``t@history``.
+    """
+    return name.removesuffix(_HISTORY) or None if name.endswith(_HISTORY) else None
 
 
 def quoted(name: str) -> str:
