@@ -27,7 +27,7 @@ from flight_server.engine.base import (
 )
 from flight_server.engine.explain import redacted
 from flight_server.engine.faults import Stage, translate
-from flight_server.engine.lookup import Lookup, LookupCatalogs
+from flight_server.engine.lookup import Lookup
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
 from flight_server.engine.plans import (
     Planned,
@@ -38,6 +38,7 @@ from flight_server.engine.plans import (
 )
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
+from flight_server.engine.views import ViewPlanner
 from flight_server.errors import Cancelled, InvalidRequest, LakeflightError, PermissionDenied
 from flight_server.sql.placeholders import count_parameters
 from flight_server.sql.statements import Statement, StatementKind, read_statement
@@ -82,6 +83,7 @@ class LocalEngine:
         self._ctx = open_session(options)
         # The planner's runtime calls back for each name, and must not be blocked from within.
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="lookup")
+        self._views = ViewPlanner(self._ctx, self._beside)
         self._plans: Recent[Planned] = Recent(options.cached_plans_max)
         self._scans: Recent[tuple[Scan, Table]] = Recent(options.cached_tables_max)
 
@@ -189,17 +191,20 @@ class LocalEngine:
             raise PermissionDenied("EXPLAIN is for administrators")
         count = count_parameters(statement.sql)
         planned = self._plan_anew(query, statement, is_bound=is_bound, placeholders=count)
-        if is_lasting(planned.opened) and statement.is_timeless:
+        if is_lasting(planned.opened) and planned.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
         return planned
 
     def _is_current(self, planned: Planned, query: Query) -> bool:
-        """Return whether each table, asked for again, is the same; raises when one is refused."""
+        """Return whether each table, asked for again, is there for this caller and the same."""
         pins = {(pin.ref, pin.as_of): pin for pin in query.pins}
         for (ref, as_of), before in planned.opened.items():
             pin = pins.get((ref, as_of))
-            now = self._tables.open(ref, query.principal, as_of=as_of, pin=pin)
+            try:
+                now = self._tables.open(ref, query.principal, as_of=as_of, pin=pin)
+            except LakeflightError:
+                return False  # planning again says what is wrong, and in which view
             if now.pin != before.pin or (now.scan is not before.scan and now.scan != before.scan):
                 return False
         return True
@@ -216,10 +221,12 @@ class LocalEngine:
         lookup = Lookup(self._tables, query, register=self._register, is_bound=is_bound)
         if statement.must_exist is not None:
             lookup.open(statement.must_exist)
-        self._ctx.register_catalog_provider_list(LookupCatalogs(lookup, self._beside))
         with _our_errors(Stage.PLANNING, statement=statement, lookup=lookup):
-            frame = self._ctx.sql_with_options(
-                statement.sql, READ_ONLY, None if values is None else dict(values)
+            frame = self._views.plan(
+                lambda: self._ctx.sql_with_options(
+                    statement.sql, READ_ONLY, None if values is None else dict(values)
+                ),
+                lookup,
             )
             # Types are settled by the optimizer, not before; its plan would be optimized twice.
             optimized = frame.optimized_logical_plan()
@@ -238,7 +245,10 @@ class LocalEngine:
             lookup.pins,
             is_small,
             is_constant=is_small and is_constant(optimized),
-            is_repeatable=statement.is_repeatable and is_lasting(lookup.opened),
+            is_repeatable=statement.is_repeatable
+            and lookup.is_repeatable
+            and is_lasting(lookup.opened),
+            is_timeless=statement.is_timeless and lookup.is_timeless,
             parameters=types,
         )
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from datafusion import DataFrame
 from datafusion.plan import LogicalPlan
 
-from flight_server.engine.base import FileScan, GovernedTable, Pin
+from flight_server.engine.base import FileScan, GovernedTable, Pin, ViewScan
 from flight_server.engine.lookup import Key
 from flight_server.sql.statements import Statement
 
@@ -40,6 +40,7 @@ class Planned:
     is_small: bool
     is_constant: bool
     is_repeatable: bool
+    is_timeless: bool
     parameters: tuple[pa.DataType | None, ...] = ()
 
 
@@ -66,8 +67,11 @@ class Recent(Generic[Value]):
 
 
 def is_lasting(opened: Mapping[Key, GovernedTable]) -> bool:
-    """Return whether tables at their pins hold what they held: rows made for one call do not."""
-    return all(isinstance(table.scan, FileScan) for table in opened.values())
+    """Return whether tables at their pins hold what they held: rows made for one call do not.
+
+    A view at its pin says what it said; what it reads is among the tables.
+    """
+    return all(isinstance(table.scan, FileScan | ViewScan) for table in opened.values())
 
 
 def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:
