@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flight_server.sql.commands import Column
-from flight_server.sql.grammar import Cursor
+from flight_server.sql.cursor import Cursor
 
 NO_CONSTRAINTS = (
     "NOT NULL is the one constraint that tables keep: leave PRIMARY KEY, UNIQUE, FOREIGN KEY and"

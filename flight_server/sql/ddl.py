@@ -25,7 +25,7 @@ from flight_server.sql.commands import (
     RenameColumn,
     RenameTable,
 )
-from flight_server.sql.grammar import SOURCE_WORDS, Cursor
+from flight_server.sql.cursor import SOURCE_WORDS, Cursor
 from flight_server.sql.names import parse_versioned_name, table_ref
 
 _NO_PROPERTIES = "tables have no properties to set here: leave the clause out"

@@ -18,7 +18,7 @@ from flight_server.sql.commands import (
     Truncate,
     Update,
 )
-from flight_server.sql.grammar import NO_WORDS, SOURCE_WORDS, Cursor
+from flight_server.sql.cursor import NO_WORDS, SOURCE_WORDS, Cursor
 from flight_server.sql.names import parse_versioned_name, quoted
 
 _AFTER_WHERE = frozenset({"RETURNING", "ORDER", "LIMIT", "USING"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flight_server.sql.commands import SetOption, Use
-from flight_server.sql.grammar import Cursor
+from flight_server.sql.cursor import Cursor
 from flight_server.sql.lexer import Kind
 
 NO_TRANSACTIONS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flight_server.sql.commands import Optimize, Restore, Vacuum
-from flight_server.sql.grammar import Cursor
+from flight_server.sql.cursor import Cursor
 from flight_server.sql.lexer import Kind
 
 RETAIN_HOURS_MAX = 10_000_000.0
