@@ -32,6 +32,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable, whoever wrote it. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_once(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
     """Write a new file, complete and durable, or leave the one that is there.
 
