@@ -1,4 +1,4 @@
-"""What one principal can see: catalogs, schemas, tables and their columns."""
+"""What one principal can see: catalogs, schemas, tables, views and their columns."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from flight_server.catalog.registry import Entry, Registry
-from flight_server.errors import NotFound, Unavailable
+from flight_server.catalog.views import View
+from flight_server.errors import NotFound, Unavailable, Unsupported
 from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
@@ -20,6 +21,7 @@ BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
 SYSTEM_TABLE = "SYSTEM TABLE"
 TABLE_TYPES = (BASE_TABLE, SYSTEM_TABLE, VIEW)
+_SEEING = (Privilege.READ, Privilege.WRITE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -30,12 +32,21 @@ class TableRow:
     table_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class ViewRow:
+    """A view that may be seen; ``definition`` is None for those who may not read its text."""
+
+    ref: TableRef
+    definition: str | None
+
+
 class Browser:
     """Lists what a principal may read, and nothing that they may not.
 
-    A bucket or schema is seen by those who can read a table in it; administrators see every
-    bucket. Buckets that cannot be read just now count as empty here: opening their tables says
-    why.
+    A schema is seen by those who can read a table or view in it, or may read or write whatever
+    will be in it, or write one table of it; a bucket by those who see a schema of it.
+    Administrators see every one. Buckets that cannot be read just now count as empty here:
+    opening their tables says why.
     """
 
     def __init__(self, registry: Registry, opener: Opener, book: Callable[[], PolicyBook]) -> None:
@@ -59,11 +70,10 @@ class Browser:
         book = self._book()
         found: set[tuple[str, str]] = set()
         for bucket in self._named(catalog):
-            if self._is_visible(book, principal, bucket):
+            schemas = self._visible_schemas(book, principal, bucket)
+            found.update((bucket, schema) for schema in schemas)
+            if schemas or principal.is_admin:
                 found.add((bucket, INFORMATION_SCHEMA))
-                found.update(
-                    (bucket, e.ref.schema) for e in self._readable(book, principal, bucket)
-                )
         return tuple(sorted(found))
 
     def tables(
@@ -73,23 +83,36 @@ class Browser:
         *,
         schema: str | None = None,
     ) -> tuple[TableRow, ...]:
-        """Return visible tables by name."""
+        """Return visible tables and views by name."""
         book = self._book()
         rows: list[TableRow] = []
         for bucket in self._named(catalog):
-            own = [
-                TableRow(entry.ref, BASE_TABLE) for entry in self._readable(book, principal, bucket)
-            ]
-            if own or (principal.is_admin and self._is_visible(book, principal, bucket)):
-                rows += own
+            own = {entry.ref: BASE_TABLE for entry in self._readable(book, principal, bucket)}
+            for view in self._readable_views(book, principal, bucket):
+                own.setdefault(view.ref, VIEW)
+            rows += [TableRow(ref, table_type) for ref, table_type in own.items()]
+            if own or self._is_visible(book, principal, bucket):
                 rows += [
                     TableRow(TableRef(bucket, INFORMATION_SCHEMA, name), SYSTEM_TABLE)
                     for name in information_schema.SCHEMAS
                 ]
         return tuple(sorted(row for row in rows if schema is None or row.ref.schema == schema))
 
+    def views(self, principal: Principal) -> tuple[ViewRow, ...]:
+        """Return visible views by name, each with its text where this principal may read it."""
+        shown = {row.ref for row in self.tables(principal) if row.table_type == VIEW}
+        return tuple(
+            ViewRow(view.ref, view.definition if reads_text(principal, view) else None)
+            for bucket in self._registry.buckets()
+            if any(ref.bucket == bucket for ref in shown)
+            for view in self._registry.views(bucket)
+            if view.ref in shown
+        )
+
     def columns(self, principal: Principal, ref: TableRef) -> pa.Schema:
         """Return a table's columns: plain types, nullability, comments as metadata ``comment``.
+
+        Those of a view are the ones that it had when it was made.
 
         Raises NotFound as for a table that does not exist when it may not be read, and whatever
         opening it raises.
@@ -98,19 +121,26 @@ class Browser:
             if ref.table in information_schema.SCHEMAS and self.sees_catalog(principal, ref.bucket):
                 return information_schema.SCHEMAS[ref.table]
             raise self.missing(principal, ref)
-        entry = self.find(principal, ref)
-        return self._opener.open(entry).schema
+        found = self.look_up(principal, ref)
+        return found.arrow_schema if isinstance(found, View) else self._opener.open(found).schema
 
-    def find(self, principal: Principal, ref: TableRef) -> Entry:
-        """Find a table for somebody who may read it.
+    def look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
+        """Find a table or view for somebody who may read it.
 
         Raises NotFound, the same whether it does not exist or may not be read, and Unavailable.
         """
         if decide(self._book(), principal, Privilege.READ, ref).allowed:
-            entry = self._registry.find(ref)
-            if entry is not None:
-                return entry
+            found = self._registry.find(ref) or self._registry.find_view(ref)
+            if found is not None:
+                return found
         raise self.missing(principal, ref)
+
+    def find(self, principal: Principal, ref: TableRef) -> Entry:
+        """Find a table as ``look_up`` does; raises Unsupported for a view."""
+        found = self.look_up(principal, ref)
+        if isinstance(found, View):
+            raise Unsupported(f"{ref} is a view: it has no data of its own")
+        return found
 
     def sees_catalog(self, principal: Principal, catalog: str) -> bool:
         """Whether a catalog is visible; one that does not exist is not."""
@@ -147,9 +177,23 @@ class Browser:
         return buckets if catalog is None else tuple(b for b in buckets if b == catalog)
 
     def _is_visible(self, book: PolicyBook, principal: Principal, bucket: str) -> bool:
+        return principal.is_admin or bool(self._visible_schemas(book, principal, bucket))
+
+    def _visible_schemas(
+        self, book: PolicyBook, principal: Principal, bucket: str
+    ) -> frozenset[str]:
+        if not principal.is_admin and not _is_concerned(book, principal, bucket):
+            return frozenset()
+        try:
+            schemas = self._registry.schemas(bucket)
+        except Unavailable:
+            return frozenset()
         if principal.is_admin:
-            return True
-        return any(True for _ in self._readable(book, principal, bucket))
+            return schemas
+        seen = {schema for schema in schemas if _is_open(book, principal, bucket, schema=schema)}
+        seen.update(entry.ref.schema for entry in self._readable(book, principal, bucket))
+        seen.update(view.ref.schema for view in self._readable_views(book, principal, bucket))
+        return frozenset(seen)
 
     def _readable(self, book: PolicyBook, principal: Principal, bucket: str) -> Iterator[Entry]:
         try:
@@ -159,3 +203,38 @@ class Browser:
         for entry in entries:
             if decide(book, principal, Privilege.READ, entry.ref).allowed:
                 yield entry
+
+    def _readable_views(
+        self, book: PolicyBook, principal: Principal, bucket: str
+    ) -> Iterator[View]:
+        try:
+            views = self._registry.views(bucket)
+        except Unavailable:
+            return
+        for view in views:
+            if decide(book, principal, Privilege.READ, view.ref).allowed:
+                yield view
+
+
+def reads_text(principal: Principal, view: View) -> bool:
+    """Whether somebody may read what a view's query says: its owner and administrators may."""
+    return principal.is_admin or principal.user_id == view.owner_id
+
+
+def _is_concerned(book: PolicyBook, principal: Principal, bucket: str) -> bool:
+    """Whether any rule could let this principal see something in a bucket."""
+    return any(grant.resource[:1] == (bucket,) and grant.is_for(principal) for grant in book.grants)
+
+
+def _is_open(book: PolicyBook, principal: Principal, bucket: str, *, schema: str) -> bool:
+    """Whether somebody may read or write all that a schema will hold, or write one table of it."""
+    anything = TableRef(bucket, schema, "")  # no table has this name, so only wider rules fit
+    if any(decide(book, principal, privilege, anything).allowed for privilege in _SEEING):
+        return True
+    return any(
+        decide(
+            book, principal, Privilege.WRITE, TableRef(bucket, schema, grant.resource[2])
+        ).allowed
+        for grant in book.grants
+        if len(grant.resource) == 3 and grant.resource[:2] == (bucket, schema)
+    )

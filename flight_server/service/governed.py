@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from flight_server.catalog.registry import Entry, Registry
+from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
     FileGroup,
@@ -15,17 +17,20 @@ from flight_server.engine.base import (
     ProviderScan,
     RowScan,
     Scan,
+    ViewScan,
 )
-from flight_server.errors import InvalidRequest, Unsupported
+from flight_server.errors import Conflict, InvalidRequest, Unsupported
 from flight_server.service import information_schema
-from flight_server.service.browse import Browser
+from flight_server.service.browse import Browser, reads_text
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
-from flight_server.sql.names import AsOf
+from flight_server.sql.names import AsOf, parse_history_name
 from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import Reading, Snapshot
+from flight_server.storage.system import VIEWS, SystemTable
 from policies.book import PolicyBook
+from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, Privilege, TableRef
 from policies.rules import Effect, Grant
 
@@ -51,7 +56,12 @@ class GovernedTables:
         """
         if ref.schema == INFORMATION_SCHEMA:
             return self._open_made(ref, principal, as_of=as_of)
-        entry = self._browser.find(principal, ref)
+        if (base := _base_of_history(ref)) is not None:
+            rows = self._opener.history(self._browser.find(principal, base))
+            return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
+        entry = self._browser.look_up(principal, ref)
+        if isinstance(entry, View):
+            return _open_view(entry, principal, as_of=as_of, pin=pin)
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
         scan = self._scan(entry, snapshot)
         as_of = pin.as_of if pin else as_of
@@ -62,7 +72,12 @@ class GovernedTables:
         if ref.schema == INFORMATION_SCHEMA:
             self._check_made(ref, principal, as_of=as_of)
             return Pin(ref, None, _MADE_ANEW)
-        entry = self._browser.find(principal, ref)
+        if (base := _base_of_history(ref)) is not None:
+            self._browser.find(principal, base)
+            return Pin(ref, None, _MADE_ANEW)
+        entry = self._browser.look_up(principal, ref)
+        if isinstance(entry, View):
+            return _open_view(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
         return Pin(ref, snapshot.version, snapshot.stamp, as_of)
 
@@ -71,7 +86,7 @@ class GovernedTables:
         if ref.schema == INFORMATION_SCHEMA:
             self._check_made(ref, principal, as_of=None)
         else:
-            self._browser.find(principal, ref)
+            self._browser.look_up(principal, _base_of_history(ref) or ref)
 
     def _open_made(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None
@@ -101,6 +116,32 @@ class GovernedTables:
         raise Unsupported(f"the table {entry.ref} cannot be read: {snapshot.refusal}")
 
 
+def _base_of_history(ref: TableRef) -> TableRef | None:
+    """Return the table whose versions a name lists, None for an ordinary name."""
+    name = parse_history_name(ref.table)
+    return None if name is None else TableRef(ref.bucket, ref.schema, name)
+
+
+def _open_view(
+    view: View, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
+) -> GovernedTable:
+    if as_of is not None:
+        raise Unsupported(f"{view.ref} is a view, which has no older versions")
+    if pin is not None and pin.stamp != view.stamp:
+        raise Conflict(f"the view {view.ref} was changed; run the query again")
+    is_open = reads_text(principal, view)
+    scan = ViewScan(view.definition, view.bucket, view.schema, view.columns, is_open=is_open)
+    return GovernedTable(Pin(view.ref, None, view.stamp), scan)
+
+
+def open_views(buckets: Mapping[str, Location], clock: Clock) -> Views | None:
+    """Return the views kept in the server's own bucket; None where there is no such bucket."""
+    system = buckets.get(SYSTEM_BUCKET)
+    if system is None:
+        return None
+    return Views(SystemTable(system.root, VIEWS, clock=clock, random_bytes=os.urandom), clock)
+
+
 def build(
     buckets: Mapping[str, Location], book: Callable[[], PolicyBook], clock: Clock
 ) -> tuple[Browser, GovernedTables]:
@@ -109,7 +150,7 @@ def build(
     ``buckets`` are locations by catalog name; ``book`` returns the rules in force now.
     """
     opener = Opener(clock)
-    browser = Browser(Registry(buckets), opener, book)
+    browser = Browser(Registry(buckets, open_views(buckets, clock)), opener, book)
     return browser, GovernedTables(browser, opener)
 
 

@@ -96,6 +96,20 @@ class Listed(Protocol):
         ...
 
 
+class ListedView(Protocol):
+    """A view in a listing."""
+
+    @property
+    def ref(self) -> TableRef:
+        """Its full name."""
+        ...
+
+    @property
+    def definition(self) -> str | None:
+        """The text of its query, None where it is not shown."""
+        ...
+
+
 class Catalog(Protocol):
     """What somebody can see."""
 
@@ -105,6 +119,10 @@ class Catalog(Protocol):
 
     def tables(self, principal: Principal) -> Sequence[Listed]:
         """Return tables of every type."""
+        ...
+
+    def views(self, principal: Principal) -> Sequence[ListedView]:
+        """Return views."""
         ...
 
     def columns(self, principal: Principal, ref: TableRef) -> pa.Schema:
@@ -131,9 +149,10 @@ def _tables(catalog: Catalog, principal: Principal) -> Iterator[Row]:
         yield {**_name(row.ref), "table_type": row.table_type}
 
 
-def _views(_catalog: Catalog, _principal: Principal) -> Iterator[Row]:
-    """No view exists yet that somebody made."""
-    yield from ()
+def _views(catalog: Catalog, principal: Principal) -> Iterator[Row]:
+    for view in catalog.views(principal):
+        shown = {"view_definition": view.definition, "check_option": "NONE", "is_updatable": "NO"}
+        yield {**_name(view.ref), **shown}
 
 
 def _columns(catalog: Catalog, principal: Principal) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from flight_server.engine.base import Pin
 from flight_server.errors import Conflict, InvalidRequest, Unsupported
 from flight_server.sql.names import AsOf
 from flight_server.storage.delta import scan_provider, scan_rows
+from flight_server.storage.history import history
 from flight_server.storage.parquet import ParquetTables
 from flight_server.storage.snapshots import Reading, Snapshot, no_version
 from flight_server.storage.tables import DeltaTables
@@ -48,6 +49,17 @@ class Opener:
     def rows(self, entry: Entry, snapshot: Snapshot) -> pa.Table:
         """Return all rows of exactly that state, for a table whose reading is ROWS."""
         return scan_rows(str(entry.path.absolute()), snapshot, str(entry.ref))
+
+    def history(self, entry: Entry) -> pa.Table:
+        """Return what the log says of a table's versions, newest first, see ``storage.history``.
+
+        Raises Unsupported for a table that has none, Unavailable.
+        """
+        if entry.kind is Kind.PARQUET:
+            raise Unsupported(
+                f"the table {entry.ref} is plain Parquet, which has no older versions"
+            )
+        return history(entry.path, name=str(entry.ref))
 
     def _open_parquet(self, entry: Entry, *, as_of: AsOf | None, pin: Pin | None) -> Snapshot:
         name = str(entry.ref)

@@ -45,7 +45,10 @@ def test_who_sees_what(lake: Lakehouse) -> None:
     assert names(lake, PENDING) == []
     assert lake.browser.schemas(BOB) == (("primary", "information_schema"), ("primary", "s"))
     assert lake.browser.schemas(PENDING) == ()
-    assert lake.browser.schemas(ADMIN, "empty") == (("empty", "information_schema"),)
+    assert lake.browser.schemas(ADMIN, "empty") == (
+        ("empty", "information_schema"),
+        ("empty", "public"),
+    )
     assert lake.browser.schemas(BOB, "other") == lake.browser.schemas(BOB, "nowhere") == ()
 
 
