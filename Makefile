@@ -17,6 +17,8 @@ $(VENV)/.base: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.base
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	# It asks for a SQLAlchemy older than the dialect's, and works with ours.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'flightsql-dbapi>=0.2.2,<0.3'
 	touch $@
 
 demo: $(VENV)/.base  ## make a sample lakehouse and serve it on grpc://127.0.0.1:31337

@@ -1,0 +1,144 @@
+"""Types: from Arrow to SQLAlchemy in reflection, and the literals and names of our own ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.types as pt
+from sqlalchemy import types as sqltypes
+from sqlalchemy.types import TypeEngine
+
+_Literal = Callable[[Any], str]
+
+
+class TINYINT(sqltypes.SmallInteger):
+    """An integer of 8 bits."""
+
+    __visit_name__ = "TINYINT"
+
+
+class DOUBLE(sqltypes.Float[Any]):
+    """A floating point number of 64 bits; SQLAlchemy has a type of this name from 2.0 on."""
+
+    __visit_name__ = "DOUBLE"
+
+
+class STRUCT(TypeEngine[dict[str, Any]]):
+    """Named fields of any types; a dict in Python."""
+
+    __visit_name__ = "STRUCT"
+
+    def __init__(self, fields: Mapping[str, TypeEngine[Any]] | None = None) -> None:
+        self.fields = dict(fields or {})
+
+
+class MAP(TypeEngine[dict[Any, Any]]):
+    """Keys of one type to values of another; a dict in Python."""
+
+    __visit_name__ = "MAP"
+
+    def __init__(
+        self,
+        key_type: TypeEngine[Any] | type[TypeEngine[Any]] = sqltypes.VARCHAR,
+        value_type: TypeEngine[Any] | type[TypeEngine[Any]] = sqltypes.VARCHAR,
+    ) -> None:
+        self.key_type = sqltypes.to_instance(key_type)
+        self.value_type = sqltypes.to_instance(value_type)
+
+
+class LakeflightDate(sqltypes.Date):
+    """DATE, whose literals say what they are."""
+
+    def literal_processor(self, dialect: Any) -> _Literal:
+        """Write ``DATE '2026-01-31'``."""
+
+        def process(value: date) -> str:
+            day = value.date() if isinstance(value, datetime) else value
+            return f"DATE '{day.isoformat()}'"
+
+        return process
+
+
+class LakeflightDateTime(sqltypes.DateTime):
+    """TIMESTAMP with or without a zone, whose literals say what they are."""
+
+    def literal_processor(self, dialect: Any) -> _Literal:
+        """Write ``TIMESTAMP '2026-01-31 12:00:00'``; with a zone, the offset goes along."""
+
+        def process(value: datetime) -> str:
+            kind = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMP WITH TIME ZONE"
+            return f"{kind} '{value.isoformat(sep=' ')}'"
+
+        return process
+
+
+class LakeflightBinary(sqltypes.LargeBinary):
+    """Bytes, whose literals are hexadecimal."""
+
+    def literal_processor(self, dialect: Any) -> _Literal:
+        """Write ``X'00ff'``."""
+        return lambda value: f"X'{bytes(value).hex()}'"
+
+
+COLSPECS: Final[dict[type[TypeEngine[Any]], type[TypeEngine[Any]]]] = {
+    sqltypes.Date: LakeflightDate,
+    sqltypes.DateTime: LakeflightDateTime,
+    sqltypes.LargeBinary: LakeflightBinary,
+}
+
+# Unsigned integers have no type of their own here: each becomes the next one that holds them all.
+_SIMPLE: Final[tuple[tuple[Callable[[pa.DataType], bool], type[TypeEngine[Any]]], ...]] = (
+    (pt.is_boolean, sqltypes.BOOLEAN),
+    (pt.is_int8, TINYINT),
+    (pt.is_int16, sqltypes.SMALLINT),
+    (pt.is_uint8, sqltypes.SMALLINT),
+    (pt.is_int32, sqltypes.INTEGER),
+    (pt.is_uint16, sqltypes.INTEGER),
+    (pt.is_int64, sqltypes.BIGINT),
+    (pt.is_uint32, sqltypes.BIGINT),
+    (pt.is_float16, sqltypes.REAL),
+    (pt.is_float32, sqltypes.REAL),
+    (pt.is_float64, getattr(sqltypes, "DOUBLE", DOUBLE)),
+    (pt.is_string, sqltypes.VARCHAR),
+    (pt.is_large_string, sqltypes.VARCHAR),
+    (pt.is_binary, sqltypes.VARBINARY),
+    (pt.is_large_binary, sqltypes.VARBINARY),
+    (pt.is_fixed_size_binary, sqltypes.VARBINARY),
+    (pt.is_date, sqltypes.DATE),
+    (pt.is_time, sqltypes.TIME),
+    (pt.is_duration, sqltypes.Interval),
+    (pt.is_interval, sqltypes.Interval),
+    (pt.is_null, sqltypes.NullType),
+)
+_UINT64_DIGITS: Final = 20
+
+
+def from_arrow(kind: Any) -> TypeEngine[Any]:
+    """Return the SQLAlchemy type of an Arrow type; NullType for one that has none."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return from_arrow(kind.storage_type)
+    if pt.is_dictionary(kind) or pt.is_run_end_encoded(kind):
+        return from_arrow(kind.value_type)
+    if pt.is_decimal(kind):
+        return sqltypes.DECIMAL(kind.precision, kind.scale)
+    if pt.is_uint64(kind):
+        return sqltypes.DECIMAL(_UINT64_DIGITS, 0)
+    if pt.is_timestamp(kind):
+        return sqltypes.TIMESTAMP(timezone=kind.tz is not None)
+    if pt.is_struct(kind):
+        return STRUCT({field.name: from_arrow(field.type) for field in kind})
+    if pt.is_map(kind):
+        return MAP(from_arrow(kind.key_type), from_arrow(kind.item_type))
+    if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
+        return _array(from_arrow(kind.value_type))
+    made = next((made for fits, made in _SIMPLE if fits(kind)), sqltypes.NullType)
+    return made()
+
+
+def _array(item: TypeEngine[Any]) -> TypeEngine[Any]:
+    if isinstance(item, sqltypes.ARRAY):  # SQLAlchemy counts dimensions, and refuses nesting
+        return sqltypes.ARRAY(item.item_type, dimensions=(item.dimensions or 1) + 1)
+    return sqltypes.ARRAY(item, dimensions=1)
