@@ -118,11 +118,11 @@ class Views:
             is_there = _key(view.ref) in rows
             was_kept = is_there and if_there is IfThere.KEEP
             if is_table(view.ref):
-                raise AlreadyExists(f"there is a table {view.ref}")
+                raise AlreadyExists(f"there is a table {view.ref} already", code="table_exists")
             if was_kept:
                 return []
             if is_there and if_there is not IfThere.REPLACE:
-                raise AlreadyExists(f"the view {view.ref} exists already")
+                raise AlreadyExists(f"there is a view {view.ref} already", code="view_exists")
             if not is_there and len(rows) >= VIEWS_MAX:
                 raise LimitExceeded(
                     f"there are as many views as there may be: views_max={VIEWS_MAX}"

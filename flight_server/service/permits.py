@@ -1,0 +1,258 @@
+"""Who may change what: the target of a statement, or the error that this caller is to see.
+
+What may be neither read nor written does not exist for its caller; what may be read only is
+refused as such.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from flight_server.catalog.folders import PUBLIC, Kind, is_name
+from flight_server.catalog.registry import Entry, Registry
+from flight_server.catalog.views import Draft, View, Views, no_view
+from flight_server.engine.base import TEMPORARY_BUCKET, Description
+from flight_server.errors import (
+    AlreadyExists,
+    InvalidRequest,
+    LakeflightError,
+    NotFound,
+    PermissionDenied,
+    Unsupported,
+)
+from flight_server.service.browse import Browser
+from flight_server.service.information_schema import INFORMATION_SCHEMA
+from flight_server.sql.commands import CreateView, DropView, IfThere
+from flight_server.sql.names import parse_history_name, parse_versioned_name
+from policies.book import PolicyBook
+from policies.decide import SYSTEM_BUCKET, decide
+from policies.names import Principal, Privilege, TableRef
+
+# The Delta library decodes these in paths, and partition folders are told by their equals sign.
+_UNSAFE = re.compile(r"%[0-9A-Fa-f]{2}|=|[\x00-\x1f\x7f]")
+
+
+class Permits:
+    """Finds what a principal wants to change; raises what they are to hear otherwise.
+
+    ``views`` None stores none. Safe to use from many threads.
+    """
+
+    def __init__(
+        self,
+        browser: Browser,
+        registry: Registry,
+        views: Views | None,
+        *,
+        book: Callable[[], PolicyBook],
+    ) -> None:
+        self._browser = browser
+        self._registry = registry
+        self._views = views
+        self._book = book
+
+    def find_for_write(self, principal: Principal, ref: TableRef) -> Entry:
+        """Return the Delta table whose rows or columns are to be changed.
+
+        Raises NotFound when there is none, or none that may be read or written; PermissionDenied
+        when it may be read only, or is the server's; Unsupported for a view and for Parquet;
+        Unavailable.
+        """
+        self._refuse_own(principal, ref)
+        may_read, may_write = self._rights(principal, ref)
+        found = None
+        if may_read or may_write:
+            found = self._registry.find(ref) or self._registry.find_view(ref)
+        if found is None:
+            raise self._browser.missing(principal, ref)
+        if not may_write:
+            raise _read_only(ref)
+        if isinstance(found, View):
+            raise Unsupported(f"{ref} is a view, whose rows cannot be changed: change its tables")
+        if found.kind is not Kind.DELTA:
+            raise Unsupported(f"the table {ref} is plain Parquet, which is read only")
+        return found
+
+    def may_create(self, principal: Principal, ref: TableRef) -> Path:
+        """Return the folder that a new table would have; whether the name is taken is not asked.
+
+        Raises NotFound (``bucket_not_found``) for a bucket out of sight, PermissionDenied without
+        the right to write there, InvalidRequest (``invalid_name``) for names that nothing new may
+        have, NotFound (``schema_not_found``); Unavailable.
+        """
+        self._check_bucket(principal, ref.bucket)
+        self._refuse_own(principal, ref)
+        if not self._rights(principal, ref)[1]:
+            raise PermissionDenied(f"you may not write {ref}")
+        check_new_name(ref.schema, "schema")
+        check_new_name(ref.table, "table")
+        if not self._registry.has_schema(ref.bucket, ref.schema):
+            raise _no_schema(ref.bucket, ref.schema)
+        return self._folder(ref.bucket, ref.schema, ref.table)
+
+    def is_taken(self, ref: TableRef) -> bool:
+        """Whether a table or view has this name, whoever asks. Raises Unavailable."""
+        return bool(self._registry.find(ref) or self._registry.find_view(ref))
+
+    def may_create_schema(self, principal: Principal, bucket: str, schema: str) -> Path:
+        """Return the folder that a new schema would have; whether it is there is not asked.
+
+        Raises as ``may_create``, and AlreadyExists when the folder is a table of ``public``.
+        """
+        self._check_bucket(principal, bucket)
+        self._check_schema_right(principal, bucket, schema)
+        check_new_name(schema, "schema")
+        folder = self._folder(bucket, schema)
+        table = self._registry.find(TableRef(bucket, PUBLIC, schema))
+        if table is not None and table.path == folder:
+            raise AlreadyExists(f"there is a table {table.ref} in the place of this schema")
+        return folder
+
+    def may_drop_schema(self, principal: Principal, bucket: str, schema: str) -> Path:
+        """Return the folder of a schema that is to be removed.
+
+        Raises NotFound (``bucket_not_found``, ``schema_not_found``) for what is out of sight,
+        PermissionDenied for one that may not be written as a whole, or is the server's;
+        InvalidRequest for ``public``, which is always there.
+        """
+        self._check_bucket(principal, bucket)
+        if schema == INFORMATION_SCHEMA or bucket == SYSTEM_BUCKET:
+            raise _servers_own()
+        if (bucket, schema) not in self._browser.schemas(principal, bucket):
+            raise _no_schema(bucket, schema)
+        self._check_schema_right(principal, bucket, schema)
+        if schema == PUBLIC:
+            raise InvalidRequest("the schema public is part of its bucket and cannot be dropped")
+        return self._folder(bucket, schema)
+
+    def create_view(
+        self, principal: Principal, command: CreateView, described: Description, *, names: TableRef
+    ) -> bool:
+        """Store a view; return False when it was there and is kept.
+
+        ``described`` is its query as the engine described it to this very principal, ``names``
+        holds the default bucket and schema that it was read with. Raises as ``may_create`` and
+        ``Views.put``, InvalidRequest for a view that would read itself or temporary tables.
+        """
+        ref, views = command.target, self._stored()
+        self.may_create(principal, ref)
+        if command.if_there is IfThere.KEEP and self._view(ref) is not None:
+            return False
+        for pin in described.pins:
+            if pin.ref == ref:
+                raise InvalidRequest(f"the view {ref} would read itself", code="view_recursive")
+            if pin.ref.bucket == TEMPORARY_BUCKET:
+                raise InvalidRequest(f"a view outlives the temporary table {pin.ref.table}")
+        draft = Draft(
+            ref,
+            command.query,
+            bucket=names.bucket,
+            schema=names.schema,
+            arrow_schema=described.schema,
+            owner_id=principal.user_id,
+            columns=command.columns,
+            comment=command.comment,
+        )
+        return views.put(
+            draft, command.if_there, is_table=lambda name: self._registry.find(name) is not None
+        )
+
+    def drop_view(self, principal: Principal, command: DropView) -> bool:
+        """Forget a view; return whether it was there.
+
+        Raises NotFound when it is not there or out of sight, unless the command says otherwise,
+        PermissionDenied when it may only be read, InvalidRequest for a table.
+        """
+        ref = command.target
+        try:
+            self._refuse_own(principal, ref)
+            may_read, may_write = self._rights(principal, ref)
+            if not (may_read or may_write):
+                raise self._browser.missing(principal, ref)
+            if self._registry.find(ref) is not None:
+                raise InvalidRequest(f"{ref} is a table: write DROP TABLE")
+            if self._view(ref) is None:
+                raise no_view(ref)
+        except NotFound:
+            if command.if_exists:
+                return False
+            raise
+        if not may_write:
+            raise _read_only(ref)
+        return self._stored().drop(ref, if_exists=command.if_exists)
+
+    def drop_views(self, bucket: str, schema: str) -> int:
+        """Forget all views of a schema, whoever asks; return how many there were."""
+        return 0 if self._views is None else self._views.drop_schema(bucket, schema)
+
+    def _stored(self) -> Views:
+        if self._views is None:
+            raise Unsupported("this server keeps no views: it has no bucket of its own")
+        return self._views
+
+    def _view(self, ref: TableRef) -> View | None:
+        return self._registry.find_view(ref)
+
+    def _rights(self, principal: Principal, ref: TableRef) -> tuple[bool, bool]:
+        book = self._book()
+        read, write = (
+            decide(book, principal, privilege, ref).allowed
+            for privilege in (Privilege.READ, Privilege.WRITE)
+        )
+        return read, write
+
+    def _check_bucket(self, principal: Principal, bucket: str) -> None:
+        if not self._browser.sees_catalog(principal, bucket):
+            raise self._browser.missing(principal, TableRef(bucket, PUBLIC, ""))
+
+    def _check_schema_right(self, principal: Principal, bucket: str, schema: str) -> None:
+        if bucket == SYSTEM_BUCKET or schema == INFORMATION_SCHEMA:
+            raise _servers_own()
+        # No table has this name, so only a right to the whole schema counts.
+        if not self._rights(principal, TableRef(bucket, schema, ""))[1]:
+            raise PermissionDenied(f"you may not write the whole schema {bucket}.{schema}")
+
+    def _refuse_own(self, principal: Principal, ref: TableRef) -> None:
+        """Refuse what nobody changes by SQL, in words that fit what this caller can see."""
+        if ref.bucket == SYSTEM_BUCKET or ref.schema == INFORMATION_SCHEMA:
+            if self._browser.sees_catalog(principal, ref.bucket):
+                raise _servers_own()
+            raise self._browser.missing(principal, ref)
+
+    def _folder(self, bucket: str, *names: str) -> Path:
+        folder = self._registry.folder(bucket, *names)
+        if folder is None:
+            raise InvalidRequest(
+                f"the folder of {'.'.join((bucket, *names))} belongs to another bucket",
+                code="invalid_name",
+            )
+        return folder
+
+
+def check_new_name(name: str, what: str) -> None:
+    """Raise InvalidRequest (``invalid_name``) for what nothing new may be called."""
+    is_versioned = parse_history_name(name) is not None
+    try:
+        is_versioned = is_versioned or parse_versioned_name(name)[1] is not None
+    except InvalidRequest:
+        is_versioned = True
+    if is_versioned or not is_name(name) or _UNSAFE.search(name):
+        raise InvalidRequest(
+            f"this cannot be the name of a {what}: names do not start with _ or ., hold none of"
+            " / \\ = .. or %XX, do not end in @ and a version, and have at most 255 bytes",
+            code="invalid_name",
+        )
+
+
+def _read_only(ref: TableRef) -> LakeflightError:
+    return PermissionDenied(f"you may read {ref} and not change it")
+
+
+def _servers_own() -> LakeflightError:
+    return PermissionDenied("the server's own tables are not changed by SQL")
+
+
+def _no_schema(bucket: str, schema: str) -> LakeflightError:
+    return NotFound(f"the schema {bucket}.{schema} does not exist", code="schema_not_found")
