@@ -40,6 +40,7 @@ _READERS: dict[str, Callable[[Cursor], Command]] = {
     "SET": read_set,
     "RESET": read_reset,
 }
+COMMAND_WORDS = frozenset(_READERS)
 WRITING_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 _WRITES = re.compile(r"\b(?:insert|update|delete|merge)\b", re.IGNORECASE)
 # The first word behind spaces, line comments and parentheses; a block comment may nest.
@@ -101,12 +102,12 @@ def _written_behind_with(sql: str) -> int | None:
         cursor = Cursor(sql, one_statement(sql), bucket="", schema="")
         while cursor.take_symbol("("):
             pass
-        return _find_write(cursor)
+        return find_write(cursor)
     except InvalidRequest:
         return None  # whoever reads the query says what is wrong with it
 
 
-def _find_write(cursor: Cursor) -> int | None:
+def find_write(cursor: Cursor) -> int | None:
     """Return the place of a word that writes, straight behind a closing parenthesis."""
     while not cursor.is_done:
         if cursor.sees_symbol("("):
@@ -120,7 +121,7 @@ def _find_write(cursor: Cursor) -> int | None:
 
 def _read_behind_with(cursor: Cursor) -> Command:
     """Read ``WITH … INSERT``: the WITH clause moves to the query that gives the rows."""
-    at = _find_write(cursor)
+    at = find_write(cursor)
     if at is None:  # pragma: no cover  is_query has found one
         raise cursor.wrong("a statement")
     if not cursor.sees("INSERT"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flight_server.errors import InvalidRequest, LimitExceeded, Unsupported
+from flight_server.sql.edits import Edit, apply
 from flight_server.sql.lexer import Kind, Token, heard, position
 
 PARAMETERS_MAX = 10_000
@@ -29,8 +30,18 @@ def number_marks(sql: str, found: Sequence[Token]) -> Marks:
 def number_placeholders(sql: str, found: Sequence[Token]) -> tuple[str, int]:
     """Return the statement with ``$1``, ``$2`` for each ``?``, and how many parameters it takes.
 
-    Raises InvalidRequest when it mixes both spellings, leaves out a number or counts from zero;
-    Unsupported for named parameters; LimitExceeded (``parameters_max``).
+    Raises as ``parameter_count`` does.
+    """
+    count = parameter_count(sql, found)
+    marks = number_marks(sql, found)
+    return apply(sql, (Edit(at, at + 1, f"${number}") for at, number in marks)), count
+
+
+def parameter_count(sql: str, found: Sequence[Token], *, has_gaps: bool = False) -> int:
+    """Return how many parameters a statement takes: its ``?``, or its highest ``$n``.
+
+    Raises InvalidRequest when it mixes both spellings, counts from zero or, unless it may have
+    gaps, leaves out a number; Unsupported for named parameters; LimitExceeded (``parameters_max``).
     """
     marks = number_marks(sql, found)
     numbers = _numbers(sql, found)
@@ -42,22 +53,17 @@ def number_placeholders(sql: str, found: Sequence[Token]) -> tuple[str, int]:
         raise LimitExceeded(
             f"the statement has more parameters than are allowed; parameters_max={PARAMETERS_MAX}"
         )
-    for number in range(1, count + 1) if numbers else ():
+    for number in range(1, count + 1) if numbers and not has_gaps else ():
         if number not in numbers:
             raise InvalidRequest(f"the parameter ${number} is missing: the highest is ${count}")
-    pieces: list[str] = []
-    at = 0
-    for offset, number in marks:
-        pieces += (sql[at:offset], f"${number}")
-        at = offset + 1
-    return "".join([*pieces, sql[at:]]) if marks else sql, count
+    return count
 
 
 def count_parameters(sql: str) -> int:
     """Return how many parameters a statement of any kind takes; raises as numbering them does."""
     if "?" not in sql and "$" not in sql and ":" not in sql:
         return 0
-    return number_placeholders(sql, heard(sql))[1]
+    return parameter_count(sql, heard(sql))
 
 
 def _numbers(sql: str, found: Sequence[Token]) -> dict[int, int]:

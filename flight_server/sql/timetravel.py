@@ -6,13 +6,15 @@ DataFusion.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from flight_server.errors import InvalidRequest
-from flight_server.sql.lexer import SILENT, Kind, Token, position
+from flight_server.sql.edits import Edit
+from flight_server.sql.lexer import Kind, Token, position
 from flight_server.sql.names import AsOf, parse_time, parse_version, quoted, versioned_name
 
+_SUSPECT = re.compile(r"\bof\b", re.IGNORECASE)
 _VERSION_WORDS = frozenset({"VERSION", "SYSTEM_VERSION"})
 _TIME_WORDS = frozenset({"TIMESTAMP", "SYSTEM_TIME"})
 # Words that go on with the query where an alias could stand.
@@ -67,28 +69,18 @@ _NOT_AN_ALIAS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Edit:
-    """Replace the characters from ``start`` to ``end`` by ``text``."""
+def time_travel_edits(sql: str, heard: Sequence[Token]) -> list[Edit]:
+    """Return the changes that turn every time travel clause into a versioned name.
 
-    start: int
-    end: int
-    text: str
-
-
-def rewrite(sql: str, tokens: Sequence[Token]) -> str:
-    """Return the statement with every time travel clause turned into a versioned name.
-
-    Raises InvalidRequest for a version or a point in time that is none.
+    ``heard`` are the tokens without spaces and comments. Raises InvalidRequest for a version or a
+    point in time that is none.
     """
-    heard = [token for token in tokens if token.kind not in SILENT]
-    edits = [edit for i in range(len(heard)) if (edit := _edit_at(sql, heard, i)) is not None]
-    for edit in reversed(edits):
-        sql = sql[: edit.start] + edit.text + sql[edit.end :]
-    return sql
+    if not _SUSPECT.search(sql):
+        return []
+    return [edit for i in range(len(heard)) if (edit := _edit_at(sql, heard, i)) is not None]
 
 
-def _edit_at(sql: str, heard: Sequence[Token], at: int) -> _Edit | None:
+def _edit_at(sql: str, heard: Sequence[Token], at: int) -> Edit | None:
     """Return the edit for the clause whose VERSION or TIMESTAMP stands here, if it does."""
     word = heard[at].upper
     if word not in _VERSION_WORDS | _TIME_WORDS or at + 3 >= len(heard):
@@ -105,7 +97,7 @@ def _edit_at(sql: str, heard: Sequence[Token], at: int) -> _Edit | None:
     full = ".".join(quoted(n) for n in (*names[:-1], versioned_name(names[-1], as_of)))
     follower = heard[at + 4] if at + 4 < len(heard) else None
     alias = "" if _is_alias(follower) else f" AS {quoted(names[-1])}"
-    return _Edit(parts[0].start, value.start + len(value.text), full + alias)
+    return Edit(parts[0].start, value.start + len(value.text), full + alias)
 
 
 def _as_of(sql: str, value: Token, *, by_version: bool) -> AsOf:

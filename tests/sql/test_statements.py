@@ -75,7 +75,6 @@ REFUSED = [
     "GRANT SELECT ON t TO x",
     "VACUUM t",
     "CALL f()",
-    "TABLE t",
     "WITH x AS (SELECT 1) INSERT INTO t SELECT * FROM x",
     "WITH x AS (SELECT 1) DELETE FROM t",
     "EXPLAIN COPY t TO '/tmp/x'",
@@ -86,10 +85,9 @@ REFUSED = [
     "SELECT * FROM t TABLESAMPLE BERNOULLI (1)",
     "SELECT * FROM t SAMPLE (1)",
     "SELECT * FROM t PARTITION (p0)",
-    "SHOW ALL",
     "SHOW CREATE TABLE t",
     "SHOW FUNCTIONS",
-    "DESCRIBE HISTORY t",
+    "DESCRIBE DETAIL t",
 ]
 
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 import pytest
 
 from flight_server.errors import InvalidRequest
-from flight_server.sql.lexer import tokens
-from flight_server.sql.timetravel import rewrite
+from flight_server.sql.edits import apply
+from flight_server.sql.lexer import heard
+from flight_server.sql.timetravel import time_travel_edits
 
 
 def rewritten(sql: str) -> str:
-    return rewrite(sql, tokens(sql))
+    return apply(sql, time_travel_edits(sql, heard(sql)))
 
 
 @pytest.mark.parametrize(
