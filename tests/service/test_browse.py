@@ -14,7 +14,9 @@ from flight_server.errors import NotFound, Unsupported
 from flight_server.service.browse import BASE_TABLE, SYSTEM_TABLE
 from flight_server.service.information_schema import SCHEMAS
 from flight_server.sql.names import AsOf
-from policies.names import Principal, TableRef
+from policies.book import PolicyBook
+from policies.names import Principal, Privilege, TableRef
+from policies.rules import Effect, Grant
 from tests import tables as zoo
 from tests.service.opened import ADMIN, BOB, PENDING, Lakehouse
 
@@ -150,3 +152,62 @@ def test_columns_are_described_as_sql_does(tmp_path: Path) -> None:
         "n": ("YES", "ARRAY", None, None, None),
     }
     assert found["t"]["comment"] == "when"
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Lakehouse:
+    zoo.plain(tmp_path / "p/s/a")
+    for name in ("fresh", "other"):
+        (tmp_path / "p" / name).mkdir()
+        (tmp_path / "p" / name / "_schema").touch()
+    return Lakehouse({"primary": tmp_path / "p", "side": tmp_path / "p/side"})
+
+
+def grant(lake: Lakehouse, privilege: Privilege, *resource: str, deny: bool = False) -> None:
+    effect = Effect.DENY if deny else Effect.ALLOW
+    rule = Grant(privilege, resource, user="bob", effect=effect)
+    lake.book = PolicyBook(lake.book.version + "+", (*lake.book.grants, rule))
+
+
+def schemas(lake: Lakehouse, principal: Principal = BOB) -> list[str]:
+    found = lake.browser.schemas(principal, "primary")
+    return [schema for _, schema in found if schema != "information_schema"]
+
+
+READ, WRITE = Privilege.READ, Privilege.WRITE
+
+
+@pytest.mark.parametrize(
+    ("privilege", "resource", "seen"),
+    [
+        (READ, ("primary",), ["fresh", "other", "public", "s"]),
+        (WRITE, ("primary",), ["fresh", "other", "public", "s"]),
+        (READ, ("primary", "fresh"), ["fresh"]),
+        (WRITE, ("primary", "fresh"), ["fresh"]),
+        (WRITE, ("primary", "nowhere"), []),
+        (READ, ("primary", "fresh", "t"), []),  # a table that is not there
+        (WRITE, ("primary", "fresh", "t"), ["fresh"]),  # one that may be made
+        (WRITE, ("primary", "s", "a"), ["s"]),
+        (READ, ("primary", "s", "a"), ["s"]),
+        (Privilege.MAINTAIN, ("primary",), []),
+        (READ, ("side",), []),
+    ],
+)
+def test_schemas_without_tables_are_seen_by_those_who_may_use_them(
+    marked: Lakehouse, privilege: Privilege, resource: tuple[str, ...], seen: list[str]
+) -> None:
+    grant(marked, privilege, *resource)
+    assert schemas(marked) == seen
+    assert marked.browser.sees_catalog(BOB, "primary") == bool(seen)
+    assert schemas(marked, ADMIN) == ["fresh", "other", "public", "s"]
+    assert schemas(marked, PENDING) == []
+    if privilege is WRITE:
+        assert names(marked, BOB) == []
+
+
+def test_a_deny_closes_a_schema(marked: Lakehouse) -> None:
+    grant(marked, WRITE, "primary")
+    grant(marked, WRITE, "primary", "fresh", deny=True)
+    assert schemas(marked) == ["other", "public", "s"]
+    grant(marked, WRITE, "primary", deny=True)
+    assert schemas(marked) == []
