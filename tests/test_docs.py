@@ -51,6 +51,11 @@ def python_pages() -> list[Any]:
     return programs
 
 
+def address(uri: str) -> str:
+    """Return host and port."""
+    return uri.partition("://")[2]
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("docs") / "demo"
@@ -87,7 +92,7 @@ def test_python_runs(parts: list[str], demo: Server) -> None:
     if "dbapi.connect(" not in program:
         program = prelude + program
     done = subprocess.run(
-        [sys.executable, "-c", program.replace(DEMO_URI, demo.uri)],
+        [sys.executable, "-c", program.replace(address(DEMO_URI), address(demo.uri))],
         capture_output=True,
         text=True,
         timeout=60,

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, ClassVar, Final
 
 from sqlalchemy import exc, pool, schema, text
-from sqlalchemy.engine import default, reflection
+from sqlalchemy.engine import default
 from sqlalchemy.engine.url import URL
 
 from flight_server.client.sqlalchemy import dbapi, url
@@ -170,17 +170,17 @@ class LakeflightDialect(default.DefaultDialect):
         parts = said.partition("+")[0].split(".")
         return tuple(int(part) for part in parts if part.isdigit()) or None
 
-    @reflection.cache
+    @catalog.cached
     def get_schema_names(self, connection: Any, **kw: Any) -> list[str]:
         """Return the schemas of the session's bucket."""
         return catalog.schemas(_raw(connection))
 
-    @reflection.cache
+    @catalog.cached
     def get_table_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
         """Return the tables of a schema."""
         return catalog.table_names(_raw(connection), schema)
 
-    @reflection.cache
+    @catalog.cached
     def get_view_names(self, connection: Any, schema: str | None = None, **kw: Any) -> list[str]:
         """Return the views of a schema."""
         return catalog.view_names(_raw(connection), schema)
@@ -191,7 +191,7 @@ class LakeflightDialect(default.DefaultDialect):
         """Return nothing: there are none."""
         return []
 
-    @reflection.cache
+    @catalog.cached
     def has_table(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> bool:
@@ -216,7 +216,7 @@ class LakeflightDialect(default.DefaultDialect):
         """Tell that there are no indexes."""
         return False
 
-    @reflection.cache
+    @catalog.cached
     def get_columns(
         self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
     ) -> Any:
@@ -254,7 +254,7 @@ class LakeflightDialect(default.DefaultDialect):
         """Return nothing: tables have no constraints but NOT NULL."""
         return self._must_exist(connection, table_name, schema, **kw)
 
-    @reflection.cache
+    @catalog.cached
     def get_view_definition(
         self, connection: Any, view_name: str, schema: str | None = None, **kw: Any
     ) -> str:

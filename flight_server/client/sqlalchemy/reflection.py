@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import functools
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 from sqlalchemy.exc import NoSuchTableError
@@ -14,7 +16,29 @@ from flight_server.client.sqlalchemy.types import from_arrow
 _TABLE_KINDS: Final = frozenset({"BASE TABLE", "TABLE", "SYSTEM TABLE"})
 _VIEW_KINDS: Final = frozenset({"VIEW", "SYSTEM VIEW"})
 _TEMPORARY_KINDS: Final = frozenset({"LOCAL TEMPORARY", "GLOBAL TEMPORARY", "TEMPORARY"})
+_NO_KEYS: Final = frozenset({"info_cache", "unreflectable"})
 _REMARKS: Final = b"ARROW:FLIGHT:SQL:REMARKS"
+_Method = TypeVar("_Method", bound=Callable[..., Any])
+
+
+def cached(method: _Method) -> _Method:
+    """Ask once for each inspector, which hands ``info_cache`` to a method of the dialect.
+
+    SQLAlchemy's own decorator does the same; that of 1.4 cannot read annotations.
+    """
+
+    @functools.wraps(method)
+    def ask(self: Any, connection: Any, *args: Any, **kw: Any) -> Any:
+        answers = kw.get("info_cache")
+        if answers is None:
+            return method(self, connection, *args, **kw)
+        others = tuple(sorted((k, str(v)) for k, v in kw.items() if k not in _NO_KEYS))
+        key = (method.__name__, args, others)
+        if key not in answers:
+            answers[key] = method(self, connection, *args, **kw)
+        return answers[key]
+
+    return ask  # type: ignore[return-value]  # the wrapper takes what the method takes
 
 
 def place(connection: Connection, schema: str | None) -> tuple[str, str]:
