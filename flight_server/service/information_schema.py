@@ -24,6 +24,7 @@ def _number(name: str, *, nullable: bool = True) -> pa.Field[Any]:
 
 
 _NAMES = [_text("table_catalog"), _text("table_schema"), _text("table_name")]
+_CONSTRAINT = [_text("constraint_catalog"), _text("constraint_schema"), _text("constraint_name")]
 
 SCHEMAS: dict[str, pa.Schema] = {
     "schemata": pa.schema(
@@ -62,6 +63,51 @@ SCHEMAS: dict[str, pa.Schema] = {
             _number("datetime_precision"),
             _text("interval_type", nullable=True),
             _text("comment", nullable=True),
+        ]
+    ),
+    # Tables have no keys: these are what tools look into for some, in the columns of the standard.
+    "table_constraints": pa.schema(
+        [
+            *_CONSTRAINT,
+            *_NAMES,
+            _text("constraint_type"),
+            _text("is_deferrable"),
+            _text("initially_deferred"),
+            _text("enforced"),
+        ]
+    ),
+    "key_column_usage": pa.schema(
+        [
+            *_CONSTRAINT,
+            *_NAMES,
+            _text("column_name"),
+            _number("ordinal_position", nullable=False),
+            _number("position_in_unique_constraint"),
+        ]
+    ),
+    "referential_constraints": pa.schema(
+        [
+            *_CONSTRAINT,
+            _text("unique_constraint_catalog", nullable=True),
+            _text("unique_constraint_schema", nullable=True),
+            _text("unique_constraint_name", nullable=True),
+            _text("match_option"),
+            _text("update_rule"),
+            _text("delete_rule"),
+        ]
+    ),
+    "constraint_column_usage": pa.schema([*_NAMES, _text("column_name"), *_CONSTRAINT]),
+    "check_constraints": pa.schema([*_CONSTRAINT, _text("check_clause", nullable=True)]),
+    "character_sets": pa.schema(
+        [
+            _text("character_set_catalog", nullable=True),
+            _text("character_set_schema", nullable=True),
+            _text("character_set_name"),
+            _text("character_repertoire"),
+            _text("form_of_use"),
+            _text("default_collate_catalog", nullable=True),
+            _text("default_collate_schema", nullable=True),
+            _text("default_collate_name", nullable=True),
         ]
     ),
 }
@@ -165,7 +211,30 @@ def _columns(catalog: Catalog, principal: Principal) -> Iterator[Row]:
             yield {**_name(row.ref), **_column(column), "ordinal_position": position}
 
 
-_MAKERS = {"schemata": _schemata, "tables": _tables, "views": _views, "columns": _columns}
+def _character_sets(_catalog: Catalog, _principal: Principal) -> Iterator[Row]:
+    yield {
+        "character_set_name": "UTF8",
+        "character_repertoire": "UCS",
+        "form_of_use": "UTF8",
+    }
+
+
+def _nothing(_catalog: Catalog, _principal: Principal) -> Iterator[Row]:
+    yield from ()
+
+
+_MAKERS = {
+    "schemata": _schemata,
+    "tables": _tables,
+    "views": _views,
+    "columns": _columns,
+    "table_constraints": _nothing,
+    "key_column_usage": _nothing,
+    "referential_constraints": _nothing,
+    "constraint_column_usage": _nothing,
+    "check_constraints": _nothing,
+    "character_sets": _character_sets,
+}
 
 
 def _name(ref: TableRef) -> Row:
