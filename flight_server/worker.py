@@ -27,6 +27,7 @@ if __name__ == "__main__":
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.clock import SystemClock
 from flight_server.engine import forking, messages, wire
 from flight_server.engine.base import BatchLimits, Query
 from flight_server.engine.local import LocalEngine
@@ -34,6 +35,7 @@ from flight_server.engine.output import body_bytes
 from flight_server.engine.session import EngineOptions
 from flight_server.engine.wire import Kind
 from flight_server.service.governed import governed_tables
+from flight_server.service.sinks import TableSinks
 from policies.names import Principal, Role
 
 # Deep expressions are planned by recursion; the main thread's 8 MiB end at about 8,000 terms.
@@ -134,6 +136,7 @@ def build_engine(configuration: dict[str, Any]) -> LocalEngine:
             spill_bytes_max=configuration["spill_bytes_max"],
             spill_directory=configuration["spill_directory"],
         ),
+        sinks=TableSinks(SystemClock()),
     )
 
 

@@ -177,8 +177,13 @@ class Tables(Protocol):
 class Sink(Protocol):
     """Where the rows of a write go: data files that nobody sees before they are committed."""
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the table, as it is or as the rows make it."""
+        ...
+
     def write(self, batch: pa.RecordBatch) -> None:
-        """Take rows whose columns are those of the target, by name, in its order.
+        """Take rows; columns go to those of the same name, and those that they lack are NULL.
 
         Raises SchemaMismatch, naming the column, for a value that does not fit.
         """

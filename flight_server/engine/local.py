@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +23,14 @@ from flight_server.engine.base import (
     Query,
     Scan,
     Tables,
+    WriteTarget,
+    Written,
 )
 from flight_server.engine.explain import redacted
-from flight_server.engine.faults import Stage, translate
+from flight_server.engine.faults import Stage
 from flight_server.engine.lookup import Lookup
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
+from flight_server.engine.planning import Planner, our_errors
 from flight_server.engine.plans import (
     Planned,
     Recent,
@@ -39,6 +41,7 @@ from flight_server.engine.plans import (
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
 from flight_server.engine.views import ViewPlanner
+from flight_server.engine.writes import Sinks, Writer
 from flight_server.errors import Cancelled, InvalidRequest, LakeflightError, PermissionDenied
 from flight_server.sql.placeholders import count_parameters
 from flight_server.sql.statements import Statement, StatementKind, read_statement
@@ -76,7 +79,14 @@ class Batches:
 class LocalEngine:
     """The ``Engine`` over DataFusion in this process."""
 
-    def __init__(self, tables: Tables, limits: BatchLimits, options: EngineOptions) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        limits: BatchLimits,
+        options: EngineOptions,
+        *,
+        sinks: Sinks | None = None,
+    ) -> None:
         self._tables = tables
         self._limits = limits
         self._options = options
@@ -86,6 +96,14 @@ class LocalEngine:
         self._views = ViewPlanner(self._ctx, self._beside)
         self._plans: Recent[Planned] = Recent(options.cached_plans_max)
         self._scans: Recent[tuple[Scan, Table]] = Recent(options.cached_tables_max)
+        planner = Planner(
+            self._ctx,
+            self._views,
+            tables,
+            self._register,
+            spill_directory=options.spill_directory,
+        )
+        self._writer = Writer(planner, sinks, options)
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query without running it; see ``Engine``.
@@ -121,6 +139,12 @@ class LocalEngine:
             are_at_hand=planned.is_small,
             are_repeatable=planned.is_repeatable,
         )
+
+    def write(
+        self, query: Query, target: WriteTarget, *, is_cancelled: Callable[[], bool]
+    ) -> Written:
+        """Run a statement that changes rows; see ``Engine`` and ``writes.Writer``."""
+        return self._writer.write(query, target, is_cancelled=is_cancelled)
 
     def _stream_each(
         self, query: Query, unbound: Planned, is_cancelled: Callable[[], bool]
@@ -221,7 +245,7 @@ class LocalEngine:
         lookup = Lookup(self._tables, query, register=self._register, is_bound=is_bound)
         if statement.must_exist is not None:
             lookup.open(statement.must_exist)
-        with _our_errors(Stage.PLANNING, statement=statement, lookup=lookup):
+        with our_errors(Stage.PLANNING, is_rewritten=statement.is_rewritten, lookup=lookup):
             frame = self._views.plan(
                 lambda: self._ctx.sql_with_options(
                     statement.sql, READ_ONLY, None if values is None else dict(values)
@@ -282,7 +306,7 @@ class LocalEngine:
 
     def _rows(self, planned: Planned) -> Iterator[pa.RecordBatch]:
         """All batches under the announced schema, as DataFusion cuts them."""
-        with _our_errors(Stage.RUNNING, statement=planned.statement):
+        with our_errors(Stage.RUNNING, is_rewritten=planned.statement.is_rewritten):
             frame = planned.frame
             if planned.is_small:
                 # Collecting takes a quarter of the time that a stream of one batch takes.
@@ -295,19 +319,3 @@ class LocalEngine:
                 if planned.statement.kind is StatementKind.EXPLAIN:
                     shaped = redacted(shaped, [table.scan for table in planned.opened.values()])
                 yield shaped
-
-
-@contextmanager
-def _our_errors(
-    stage: Stage, *, statement: Statement, lookup: Lookup | None = None
-) -> Iterator[None]:
-    """Turn errors of the block into ours; what a lookup raised comes out as it was raised."""
-    try:
-        yield
-    except Exception as error:
-        if lookup is not None and lookup.failure is not None:
-            raise lookup.failure from None
-        translated = translate(error, stage=stage, is_rewritten=statement.is_rewritten)
-        if translated is error:
-            raise
-        raise translated from None

@@ -16,6 +16,7 @@ from datafusion.plan import LogicalPlan
 
 from flight_server.engine.output import plain_type
 from flight_server.errors import InvalidRequest, LimitExceeded
+from flight_server.sql.lexer import Kind, tokens
 
 # Typing them is a convenience for clients: an expression larger than this leaves some open.
 _EXPRESSIONS_VISITED_MAX = 20_000
@@ -98,6 +99,34 @@ def _may_be_cast(given: pa.DataType, kind: pa.DataType) -> bool:
 
 def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+
+
+def renumbered(
+    text: str, values: Mapping[str, pa.Scalar[Any]]
+) -> tuple[str, dict[str, pa.Scalar[Any]]]:
+    """Return a part of a statement with its placeholders counted from one, and their values."""
+    order: dict[str, str] = {}
+    text = with_placeholders(
+        text, lambda number: "$" + order.setdefault(number, str(len(order) + 1))
+    )
+    return text, {new: values[old] for old, new in order.items() if old in values}
+
+
+def with_placeholders(text: str, replaced: Callable[[str], str]) -> str:
+    """Return a text with what ``replaced`` makes of the number of each placeholder in its place."""
+    if "$" not in text:
+        return text
+    pieces: list[str] = []
+    found = tokens(text)
+    at = 0
+    while at < len(found):
+        piece = found[at].text
+        if piece == "$" and at + 1 < len(found) and found[at + 1].kind is Kind.NUMBER:
+            at += 1
+            piece = replaced(found[at].text)
+        pieces.append(piece)
+        at += 1
+    return "".join(pieces)
 
 
 def declared(types: Types) -> pa.Schema:

@@ -57,10 +57,33 @@ def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
     groups = [group for group in scan.groups if group.paths]
     if not groups:
         return _frame_of_rows(ctx, RowScan(scan.schema.empty_table()))
+    shell = _shell_of(ctx, scan)
+    return _union([_frame_of_group(ctx, scan, group=group, shell=shell) for group in groups])
+
+
+def frame_of_numbered_files(ctx: SessionContext, scan: FileScan, column: str) -> DataFrame:
+    """All rows of a scan, with the number of their group from 0 on in one more column.
+
+    So groups of one file tell which file a row comes from.
+    """
+    shell = _shell_of(ctx, scan)
+    return _union(
+        [
+            _frame_of_group(ctx, scan, group=group, shell=shell).with_column(
+                column, Expr.literal(pa.scalar(number, pa.int64()))
+            )
+            for number, group in enumerate(scan.groups)
+        ]
+    )
+
+
+def _shell_of(ctx: SessionContext, scan: FileScan) -> bytes:
     stored = pa.schema([f for f in scan.schema if f.name not in scan.partition_columns])
     template = ctx.read_parquet(_TEMPLATE_URL, schema=plain_schema(stored))
-    shell = _listing_shell(template.logical_plan().to_bytes(ctx))
-    frames = [_frame_of_group(ctx, scan, group=group, shell=shell) for group in groups]
+    return _listing_shell(template.logical_plan().to_bytes(ctx))
+
+
+def _union(frames: list[DataFrame]) -> DataFrame:
     while len(frames) > 1:  # pairwise, so that thousands of groups do not nest thousands deep
         pairs = range(0, len(frames), 2)
         frames = [

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from flight_server.clock import SystemClock
 from flight_server.engine.base import (
     BatchLimits,
     Description,
@@ -25,6 +26,7 @@ from flight_server.engine.base import (
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import NotFound
+from flight_server.service.sinks import TableSinks
 from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
@@ -68,6 +70,11 @@ class Lake:
         if version >= len(states):
             raise NotFound(f"no version {version} of {ref}", code="version_not_found")
         return GovernedTable(Pin(ref, version, f"stamp-{ref}", as_of), states[version])
+
+    def files(self, pin: Pin, principal: Principal) -> FileScan:
+        scan = self.open(pin.ref, principal, as_of=None, pin=pin).scan
+        assert isinstance(scan, FileScan)
+        return scan
 
     def add(self, name: str, scan: Scan) -> None:
         """Add the next version of a table ``[bucket.[schema.]]table``, by default in lake.main."""
@@ -132,6 +139,9 @@ def session(
 ) -> Session:
     lake = Lake(folder)
     engine = LocalEngine(
-        lake, limits or BatchLimits(), options or EngineOptions(target_partitions=2)
+        lake,
+        limits or BatchLimits(),
+        options or EngineOptions(target_partitions=2),
+        sinks=TableSinks(SystemClock()),
     )
     return Session(lake, engine)

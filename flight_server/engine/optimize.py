@@ -1,0 +1,89 @@
+"""OPTIMIZE: the same rows in fewer files, in their order or along a curve through several columns.
+
+The curve is the Z-order of ranks: a column's values count by their place among all values, so that
+skewed ones are spread as evenly as others. Partitions are never mixed.
+"""
+
+# ruff: noqa: S608  the texts are put together from quoted names
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flight_server.engine.base import FileScan, Sink, Written
+from flight_server.engine.planning import Job, Planner, unguessable
+from flight_server.engine.rewrite import Pouring, column_named, selection
+from flight_server.engine.targets import files_of, parts_of
+from flight_server.errors import InvalidRequest, Unavailable
+from flight_server.sql.commands import Optimize
+from flight_server.sql.names import quoted
+
+COLUMNS_MAX = 8
+_BITS_MAX = 10  # of each column: about a thousand different places
+_KEY_BITS_MAX = 62
+
+
+def optimize(
+    planner: Planner,
+    job: Job,
+    command: Optimize,
+    *,
+    scan: FileScan,
+    sink: Sink,
+    chosen: Sequence[str] | None,
+) -> Written:
+    """Write the rows of the chosen files, or of all, anew, all but finishing the sink.
+
+    Raises InvalidRequest for columns that no order can follow.
+    """
+    order = _checked(command.z_order, scan)
+    files = files_of(scan, chosen=chosen)
+    for part, _ in parts_of(scan, files, groups_max=1):
+        name, own = planner.files(part)
+        into = Pouring(planner, job, sink, own)
+        rows = into.count(f"FROM {quoted(name)}")
+        alias = quoted(unguessable())
+        columns = selection(part.schema, alias)
+        if order:
+            places = _places(order, rows)
+            ranked = f"SELECT *, {', '.join(places.values())} FROM {quoted(name)}"
+            key = _interleaved([f"{alias}.{place}" for place in places])
+            written = into.pour(f"{columns} FROM ({ranked}) AS {alias} ORDER BY {key}")
+        else:
+            written = into.pour(f"{columns} FROM {quoted(name)} AS {alias}", in_order=True)
+        if written != rows:  # what is replaced must be all there
+            raise Unavailable("a data file of the table is damaged", code="table_damaged")
+    return Written(scan.schema, (), tuple(file.path for file in files))
+
+
+def _checked(columns: Sequence[str], scan: FileScan) -> list[str]:
+    if len(columns) > COLUMNS_MAX:
+        raise InvalidRequest(f"ZORDER BY takes at most {COLUMNS_MAX} columns")
+    names = [column_named(column, scan.schema) for column in columns]
+    for i, name in enumerate(names):
+        if name in scan.partition_columns:
+            raise InvalidRequest(f"ZORDER BY cannot use the partition column {quoted(name)}")
+        if name in names[:i]:
+            raise InvalidRequest(f"ZORDER BY names the column {quoted(name)} twice")
+    return names
+
+
+def _places(columns: Sequence[str], rows: int) -> dict[str, str]:
+    """Return an expression for each column's rank, from 0 to a power of two, by its name."""
+    scale = 1 << min(_BITS_MAX, _KEY_BITS_MAX // len(columns))
+    places = {}
+    for column in columns:
+        place = quoted(unguessable())
+        rank = f"rank() OVER (ORDER BY {quoted(column)} NULLS FIRST)"
+        places[place] = f"CAST(({rank} - 1) * {scale} / {max(1, rows)} AS BIGINT) AS {place}"
+    return places
+
+
+def _interleaved(places: Sequence[str]) -> str:
+    """Return an expression that takes a bit of each place in turn."""
+    bits = min(_BITS_MAX, _KEY_BITS_MAX // len(places))
+    return " + ".join(
+        f"((({place} >> {bit}) & 1) << {bit * len(places) + i})"
+        for bit in range(bits)
+        for i, place in enumerate(places)
+    )

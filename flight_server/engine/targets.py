@@ -1,0 +1,111 @@
+"""The files of the table that a statement changes: which of them it touches, and their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from datafusion.catalog import Table
+
+from flight_server.engine.base import FileGroup, FileScan
+from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, unguessable
+from flight_server.engine.scan import frame_of_numbered_files
+from flight_server.sql.names import quoted
+
+# Scans in one plan: each file that is asked by itself, and each tuple of partition values, is one;
+# planning takes longer than in proportion to their number.
+SCANS_MAX = 128
+# Files that are asked together whether there is one among them.
+_FILES_ASKED_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFile:
+    """A data file of the table, in the group that it belongs to."""
+
+    group: int
+    path: str
+
+
+def files_of(scan: FileScan, *, chosen: Sequence[str] | None = None) -> list[TargetFile]:
+    """Return the files of a table, group by group; only those ``chosen`` when they are given."""
+    wanted = None if chosen is None else frozenset(chosen)
+    return [
+        TargetFile(i, path)
+        for i, group in enumerate(scan.groups)
+        for path in group.paths
+        if wanted is None or path in wanted
+    ]
+
+
+def parts_of(
+    scan: FileScan, files: Sequence[TargetFile], *, groups_max: int = SCANS_MAX, files_max: int = 0
+) -> Iterator[tuple[FileScan, list[TargetFile]]]:
+    """Return files in parts that one plan can scan, each as a scan and as the files in it."""
+    part: list[TargetFile] = []
+    groups = 0
+    for _, each in groupby(files, key=lambda file: file.group):
+        for some in _slices(list(each), files_max):
+            if part and (groups == groups_max or 0 < files_max < len(part) + len(some)):
+                yield _scan_of(scan, part), part
+                part, groups = [], 0
+            part = part + some
+            groups += 1
+    if part:
+        yield _scan_of(scan, part), part
+
+
+def touched_files(
+    planner: Planner,
+    job: Job,
+    scan: FileScan,
+    *,
+    files: Sequence[TargetFile],
+    from_table: str,
+    own: Own = NOTHING_OWN,
+) -> list[TargetFile]:
+    """Return the files that give rows in a query.
+
+    ``from_table`` is its text from FROM on, with ``{table}`` for the name of the relation that has
+    the rows of the files.
+    """
+    found: list[TargetFile] = []
+    for part, asked in parts_of(scan, files, files_max=_FILES_ASKED_MAX):
+        if len(asked) > SCANS_MAX:
+            name, rows = planner.files(part)
+            text = f"SELECT 1 {from_table.replace('{table}', quoted(name))}\nLIMIT 1"
+            if not planner.numbers(text, job, own=own | rows):
+                continue
+        for some in _slices(asked, SCANS_MAX):
+            number, name, rows = _numbered(planner, scan, some)
+            from_files = from_table.replace("{table}", quoted(name))
+            text = f"SELECT DISTINCT {quoted(number)} {from_files}"
+            found += [some[i] for (i,) in sorted(planner.numbers(text, job, own=own | rows))]
+    return found
+
+
+def _numbered(
+    planner: Planner, scan: FileScan, files: Sequence[TargetFile]
+) -> tuple[str, str, Own]:
+    """Return the column and the relation that give with each row the place of its file."""
+    alone = tuple(FileGroup(scan.groups[each.group].partition, (each.path,)) for each in files)
+    part = FileScan(scan.schema, scan.partition_columns, alone)
+    number = unguessable()
+    frame = frame_of_numbered_files(planner.ctx, part, number)
+    name, own = planner.relation(Table(frame), part)
+    return number, name, own
+
+
+def _scan_of(scan: FileScan, files: Sequence[TargetFile]) -> FileScan:
+    groups = tuple(
+        FileGroup(scan.groups[group].partition, tuple(file.path for file in each))
+        for group, each in groupby(files, key=lambda file: file.group)
+    )
+    return FileScan(scan.schema, scan.partition_columns, groups)
+
+
+def _slices(files: list[TargetFile], length: int) -> Iterator[list[TargetFile]]:
+    step = length or max(1, len(files))
+    for start in range(0, len(files), step):
+        yield files[start : start + step]

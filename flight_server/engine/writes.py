@@ -1,0 +1,225 @@
+"""Runs the statements that change rows, up to data files that nobody sees before their commit.
+
+What is read is read through the governed tables of the caller, like any query; rows go to a sink
+that is handed in. Nothing stays behind when a write fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import Protocol
+
+import pyarrow as pa
+
+from flight_server.engine import parameters
+from flight_server.engine.base import Query, Sink, WriteTarget, Written
+from flight_server.engine.merge import merge, merge_of_rows
+from flight_server.engine.optimize import optimize
+from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, Source
+from flight_server.engine.rewrite import rewrite
+from flight_server.engine.session import EngineOptions
+from flight_server.errors import InvalidRequest, LakeflightError, Unsupported
+from flight_server.sql.commands import CreateTable, Delete, Insert, Merge, Optimize, Update
+from flight_server.sql.grammar import read_command
+from flight_server.sql.lexer import heard
+from flight_server.sql.names import quoted
+from flight_server.sql.placeholders import count_parameters
+
+
+class Sinks(Protocol):
+    """Opens sinks."""
+
+    def __call__(
+        self,
+        folder: str,
+        incoming: pa.Schema,
+        *,
+        schema: pa.Schema | None,
+        partition_columns: tuple[str, ...],
+    ) -> Sink:
+        """Open a sink for rows of ``incoming``, whose columns go to those of the same name.
+
+        ``schema`` is that of the table, None where the rows decide; columns that no row has are
+        NULL. Raises SchemaMismatch, naming the column, for types that do not fit.
+        """
+        ...
+
+
+class Writer:
+    """Executes one statement after the other with what a worker's session offers."""
+
+    def __init__(self, planner: Planner, sinks: Sinks | None, options: EngineOptions) -> None:
+        self._planner = planner
+        self._sinks = sinks
+        self._options = options
+
+    def write(
+        self, query: Query, target: WriteTarget, *, is_cancelled: Callable[[], bool]
+    ) -> Written:
+        """Run the statement in ``query.sql`` against a target; see ``Engine.write``.
+
+        Raises what a query raises, InvalidRequest and SchemaMismatch for rows that do not fit, and
+        Unsupported for statements that write no rows or cannot be done.
+        """
+        command = read_command(query.sql, bucket=query.bucket, schema=query.schema)
+        rows = self._bound_rows(query)
+        if target.pin is not None:
+            # What the statement itself reads of its table is the state that it changes.
+            query = replace(query, pins=(*query.pins, target.pin))
+        job = Job(query, {}, is_cancelled)
+        job.check()
+        if rows is not None and rows.num_rows == 0:
+            return Written(target.schema or pa.schema([]), ())
+        is_one = rows is None or rows.num_rows == 1
+        if rows is not None and is_one:
+            job = replace(job, values=next(parameters.values_of(rows)))
+        many = None if is_one else rows
+        if isinstance(command, Insert):
+            return self._insert(command, target, job, many)
+        if isinstance(command, CreateTable) and command.source is not None:
+            created = Insert(command.target, command.source)
+            return self._insert(created, target, job, many)
+        if isinstance(command, Update | Delete) and many is not None:
+            merging, own = merge_of_rows(self._planner, command, many)
+            return self._rewriting(merging, target, job, own)
+        if isinstance(command, Update | Delete | Merge | Optimize) and many is None:
+            return self._rewriting(command, target, job, NOTHING_OWN)
+        raise Unsupported("this statement does not run with several rows of parameters")
+
+    def _bound_rows(self, query: Query) -> pa.Table | None:
+        """Return the rows bound to the placeholders of a statement, None when it has none."""
+        count = count_parameters(query.sql)
+        if not query.parameters:
+            if count:
+                raise InvalidRequest(
+                    "the statement has parameters, and no values were bound to them"
+                )
+            return None
+        rows = parameters.read_rows(
+            query.parameters,
+            rows_max=self._options.parameter_rows_max,
+            bytes_max=self._options.parameters_bytes_max,
+        )
+        parameters.check_count(rows.num_columns, expected=count)
+        return rows if count else None
+
+    # INSERT and CREATE TABLE AS
+
+    def _insert(
+        self, command: Insert, target: WriteTarget, job: Job, many: pa.Table | None
+    ) -> Written:
+        sources = self._sources(command.source, job, many)
+        first = next(sources)
+        incoming = _incoming(first.schema, command, target)
+        with self._sink(incoming, target) as sink:
+            inserted = 0
+            for source in chain([first], sources):
+                if source.schema.types != first.schema.types:
+                    raise InvalidRequest(
+                        "rows of parameters give rows of different types; bind values of one type"
+                        " to each parameter"
+                    )
+                for batch in self._planner.rows(source, job):
+                    sink.write(pa.RecordBatch.from_arrays(batch.columns, schema=incoming))
+                    inserted += batch.num_rows
+            files = sink.finish()
+            return Written(sink.schema, files, inserted=inserted)
+
+    def _sources(self, text: str, job: Job, many: pa.Table | None) -> Iterator[Source]:
+        """Return the queries that give the rows: one, or one for each row of parameters."""
+        if many is None:
+            yield self._planner.plan(text, job)
+            return
+        at_once = self._all_at_once(text, job, many)
+        if at_once is not None:
+            yield at_once
+            return
+        for values in parameters.values_of(many):
+            job.check()
+            yield self._planner.plan(text, replace(job, values=values))
+
+    def _all_at_once(self, text: str, job: Job, many: pa.Table) -> Source | None:
+        """Return ``VALUES (…)`` for all rows of parameters as one query over them, if it is one."""
+        inside = _single_row_of_values(text)
+        if inside is None:
+            return None
+        name, own = self._planner.memory(many.to_batches(), many.schema)
+        columns = parameters.with_placeholders(
+            inside, lambda number: f"{quoted(name)}.{quoted(number)}"
+        )
+        try:
+            return self._planner.plan(f"SELECT {columns}\nFROM {quoted(name)}", job, own=own)
+        except LakeflightError:
+            return None  # the rows one by one tell what is wrong in the statement's own terms
+
+    @contextmanager
+    def _sink(self, incoming: pa.Schema, target: WriteTarget) -> Iterator[Sink]:
+        """Open a sink; whatever goes wrong within leaves nothing behind."""
+        if self._sinks is None:
+            raise Unsupported("this engine runs queries only")
+        sink = self._sinks(
+            target.folder,
+            incoming,
+            schema=target.schema,
+            partition_columns=target.partition_columns,
+        )
+        try:
+            yield sink
+        except BaseException:
+            sink.abandon()
+            raise
+
+    # UPDATE, DELETE, MERGE and OPTIMIZE
+
+    def _rewriting(
+        self, command: Update | Delete | Merge | Optimize, target: WriteTarget, job: Job, own: Own
+    ) -> Written:
+        if target.pin is None or target.schema is None:
+            raise Unsupported("this statement needs the state of a table")
+        scan = self._planner.tables.files(target.pin, job.query.principal)
+        incoming = pa.schema([pa.field(each.name, each.type) for each in scan.schema])
+        with self._sink(incoming, target) as sink:
+            if isinstance(command, Merge):
+                changed = merge(self._planner, job, command, scan=scan, sink=sink, own=own)
+            elif isinstance(command, Optimize):
+                changed = optimize(
+                    self._planner, job, command, scan=scan, sink=sink, chosen=target.chosen
+                )
+            else:
+                changed = rewrite(self._planner, job, command, scan=scan, sink=sink)
+            return replace(changed, schema=sink.schema, files=sink.finish())
+
+
+def _incoming(schema: pa.Schema, command: Insert, target: WriteTarget) -> pa.Schema:
+    """Return the schema of the rows of a source under the names of the columns that they go to."""
+    known = None if target.schema is None else target.schema.names
+    if known is None or command.by_name:
+        names: tuple[str, ...] = tuple(schema.names)
+    else:
+        names = command.columns or tuple(known)
+        if len(names) != len(schema):
+            raise InvalidRequest(
+                f"the statement names {len(names)} columns and gives {len(schema)} values a row"
+                if command.columns
+                else f"the table has {len(names)} columns and the rows have {len(schema)}"
+            )
+    types = schema.types
+    return pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
+
+
+def _single_row_of_values(text: str) -> str | None:
+    """Return what stands between the parentheses of ``VALUES (…)``; None for any other text."""
+    found = heard(text)
+    if len(found) < 3 or found[0].upper != "VALUES" or found[1].text != "(":
+        return None
+    depth = 0
+    for at, token in enumerate(found[1:], 1):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth == 0 and at + 1 < len(found):
+            return None
+    if any(token.upper in ("SELECT", "VALUES", "FROM") for token in found[1:]):
+        return None
+    return text[found[1].end : found[-1].start]
