@@ -28,9 +28,12 @@ from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
 from flight_server.rpc.catalog import CatalogReplies
 from flight_server.rpc.middleware import CallerMiddlewareFactory
+from flight_server.rpc.own_actions import OwnActions, UseCases
 from flight_server.rpc.server import LakehouseServer, Tls
 from flight_server.service import governed
 from flight_server.service.queries import Queries, QueryLimits
+from flight_server.service.running import Running
+from flight_server.service.sessions import SessionLimits, Sessions
 from flight_server.service.signin import SignIn
 from flight_server.storage.locations import Location, locate_all
 from policies.decide import SYSTEM_BUCKET
@@ -49,6 +52,7 @@ class Gateway:
         self._random_bytes = Entropy()
         self._in_flight = InFlight()
         self._server: LakehouseServer | None = None
+        self._sessions: Sessions | None = None
         self._pool = WorkerPool(
             _pool_options(settings),
             _worker_configuration(settings),
@@ -96,6 +100,8 @@ class Gateway:
         False when calls were cut off.
         """
         finished = self._in_flight.drain(self._settings.server.drain_seconds_max)
+        if self._sessions is not None:
+            self._sessions.close_all()
         self._pool.close()
         return finished
 
@@ -115,6 +121,7 @@ class Gateway:
         )
         book = settings.policy_book()
         browser, tables = governed.build(buckets(settings), lambda: book, self._clock)
+        running = Running(self._clock)
         queries = Queries(
             RemoteEngine(
                 self._pool,
@@ -123,21 +130,30 @@ class Gateway:
             ),
             tables,
             Sealer([derive_key(key.secret, "tickets")], random_bytes=self._random_bytes),
-            limits=QueryLimits(
-                sql_bytes_max=settings.limits.sql_bytes_max,
-                ticket_seconds_max=settings.limits.ticket_seconds_max,
-            ),
+            limits=_query_limits(settings),
             clock=self._clock,
+            running=running,
+        )
+        self._sessions = Sessions(
+            browser,
+            _session_limits(settings),
+            clock=self._clock,
+            random_bytes=self._random_bytes,
         )
         return LakehouseServer(
             self._address(),
             queries,
-            CatalogReplies(browser, Abilities(statement_bytes_max=settings.limits.sql_bytes_max)),
+            CatalogReplies(
+                browser,
+                Abilities(cancel=True, statement_bytes_max=settings.limits.sql_bytes_max),
+            ),
             callers=CallerMiddlewareFactory(
                 SignIn(users, tokens, random_bytes=self._random_bytes),
                 random_bytes=self._random_bytes,
                 is_draining=lambda: self._in_flight.is_draining,
             ),
+            sessions=self._sessions,
+            own_actions=OwnActions(UseCases(running=running)),
             in_flight=self._in_flight,
             tls=_tls(settings),
         )
@@ -196,6 +212,24 @@ def _pool_options(settings: Settings) -> PoolOptions:
         cancel_grace_seconds_max=workers.cancel_grace_seconds_max,
         batch_bytes_max=limits.batch_bytes_max,
         spill_directory=workers.spill_directory,
+    )
+
+
+def _query_limits(settings: Settings) -> QueryLimits:
+    limits = settings.limits
+    return QueryLimits(
+        sql_bytes_max=limits.sql_bytes_max,
+        ticket_seconds_max=limits.ticket_seconds_max,
+        ticket_renewed_seconds_max=limits.ticket_renewed_seconds_max,
+    )
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    limits = settings.limits
+    return SessionLimits(
+        sessions_max=limits.sessions_max,
+        sessions_per_user_max=limits.sessions_per_user_max,
+        session_idle_seconds_max=limits.session_idle_seconds_max,
     )
 
 

@@ -36,6 +36,7 @@ COMMANDS = {
     "sql": "Run SQL on a server, once or interactively.",
     "user": "Add and list users, change passwords.",
     "config": "Show the effective settings and where they came from.",
+    "actions": "List the actions that a server takes.",
     "doctor": "Check settings, storage, port and versions.",
 }
 EXIT_FAILURE, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

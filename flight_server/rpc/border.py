@@ -18,8 +18,12 @@ from flight_server import errors
 from flight_server.rpc import status
 from flight_server.rpc.middleware import Caller, caller_of
 from flight_server.service.request import Request
+from flight_server.service.session_options import TEXT_CHARACTERS_MAX, SessionOptions
+from flight_server.service.sessions import Sessions
 
 _NAME_CHARACTERS_MAX = 256
+_KEY_CHARACTERS_MAX = 200
+_NO_OPTIONS = SessionOptions()
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -66,23 +70,34 @@ class Call:
     caller: Caller
     flight_errors: bool
 
-    def request(self, *, default_bucket: str, default_schema: str) -> Request:
+    def request(self, sessions: Sessions, *, default_bucket: str, default_schema: str) -> Request:
         """Return the request for the use cases.
 
+        Of settings, headers and the options of the session, the later ones win.
         Raises InvalidRequest for headers that ask for what cannot be. That is not found out before
         the call starts, because an error there could not say its code to every client.
         """
-        if len(self.caller.bucket or "") > _NAME_CHARACTERS_MAX:
-            raise errors.InvalidRequest(
-                f"the header x-lakehouse-bucket is too long; characters_max={_NAME_CHARACTERS_MAX}"
-            )
+        caller, peer = self.caller, self.context.peer()
+        _check(caller)
+        principal = caller.signed_in.principal
+        keys = caller.marks.keys(principal.user_id, peer)
+        session = sessions.find(keys)
+        options = _NO_OPTIONS if session is None else session.options
         return Request(
-            principal=self.caller.signed_in.principal,
-            session_id=self.caller.signed_in.session_id,
-            request_id=self.caller.request_id,
-            bucket=self.caller.bucket or default_bucket,
-            schema=default_schema,
+            principal=principal,
+            session_id=caller.signed_in.session_id,
+            request_id=caller.request_id,
+            bucket=options.catalog or caller.bucket or default_bucket,
+            schema=options.schema or default_schema,
             is_cancelled=self.context.is_cancelled,
+            purpose=options.purpose or caller.purpose,
+            query_tag=options.query_tag or caller.query_tag,
+            timeout_seconds=options.query_timeout_seconds,
+            idempotency_key=caller.idempotency_key,
+            temporary=None if session is None else session.temporary,
+            session_keys=keys,
+            peer=peer,
+            user_agent=caller.user_agent,
         )
 
     def translate(self, error: BaseException) -> Exception:
@@ -94,6 +109,23 @@ class Call:
             reads_rpc_status=self.caller.reads_rpc_status,
             flight_errors=self.flight_errors,
         )
+
+
+def _check(caller: Caller) -> None:
+    for name, value, characters_max in (
+        ("bucket", caller.bucket, _NAME_CHARACTERS_MAX),
+        ("purpose", caller.purpose, TEXT_CHARACTERS_MAX),
+        ("query-tag", caller.query_tag, TEXT_CHARACTERS_MAX),
+        ("idempotency-key", caller.idempotency_key, _KEY_CHARACTERS_MAX),
+    ):
+        if value is None:
+            continue
+        if len(value) > characters_max:
+            raise errors.InvalidRequest(
+                f"the header x-lakehouse-{name} is too long; characters_max={characters_max}"
+            )
+        if not (value.isascii() and value.isprintable()):
+            raise errors.InvalidRequest(f"the header x-lakehouse-{name} is not printable")
 
 
 class Bordered(Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +16,45 @@ import pyarrow.flight as fl
 
 from flight_server import errors
 from flight_server.rpc import status
+from flight_server.service.request import SessionKey
 from flight_server.service.signin import SignedIn, SignIn
 
 MIDDLEWARE = "caller"
+COOKIE = "lakeflight_session"
+_COOKIE_BYTES = 16
+# Some clients send the value in quotes, and attributes along with it. Ours has exactly this shape.
+_COOKIE = re.compile(rf'(?:^|[;,\s]){COOKIE}="?([0-9a-f]{{{2 * _COOKIE_BYTES}}})"?(?=$|[;,\s])')
 _CREDENTIALS_BYTES_MAX = 12 * 1024
 # Drivers over these libraries read the error details as a google.rpc.Status.
 _RPC_STATUS_CLIENTS = ("grpc-go", "grpc-java")
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What tells this client's connection from others of the same user.
+
+    ``cookie`` came with the call, ``new_cookie`` goes back with the answer; ``token_session`` is
+    the session id in the token that came with the call, ``new_token_session`` that of a token which
+    goes back.
+    """
+
+    cookie: str | None = None
+    new_cookie: str | None = None
+    token_session: str | None = None
+    new_token_session: str | None = None
+
+    def keys(self, user_id: str, peer: str) -> tuple[SessionKey, ...]:
+        """Return the key that finds the session of this call, and those that will find it too."""
+        if self.cookie is not None:
+            return (("cookie", user_id, self.cookie),)
+        if self.token_session is not None:
+            return (("token", user_id, self.token_session),)
+        keys: list[SessionKey] = [("peer", user_id, peer)]
+        if self.new_cookie is not None:
+            keys.append(("cookie", user_id, self.new_cookie))
+        if self.new_token_session is not None:
+            keys.append(("token", user_id, self.new_token_session))
+        return tuple(keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +65,15 @@ class Caller:
     request_id: str
     bucket: str | None
     reads_rpc_status: bool
+    purpose: str | None = None
+    query_tag: str | None = None
+    idempotency_key: str | None = None
+    user_agent: str = ""
+    marks: Marks = Marks()
 
 
 class CallerMiddleware(fl.ServerMiddleware):
-    """Keeps the caller for the handler, and sends a fresh token back where there is one."""
+    """Keeps the caller for the handler, and sends a fresh token and a cookie where there are."""
 
     def __init__(self, caller: Caller, token: str | None) -> None:
         super().__init__()
@@ -42,8 +81,14 @@ class CallerMiddleware(fl.ServerMiddleware):
         self._token = token
 
     def sending_headers(self) -> dict[str, str]:
-        """Return the header that both ADBC and JDBC wait for in the answer to a handshake."""
-        return {} if self._token is None else {"authorization": f"Bearer {self._token}"}
+        """Return the header that both ADBC and JDBC wait for in the answer to a handshake.
+
+        The cookie beside it tells connections apart that share a token, where it is echoed.
+        """
+        headers = {} if self._token is None else {"authorization": f"Bearer {self._token}"}
+        if (cookie := self.caller.marks.new_cookie) is not None:
+            headers["set-cookie"] = f"{COOKIE}={cookie}; Path=/; HttpOnly"
+        return headers
 
 
 class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
@@ -69,9 +114,8 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
     ) -> CallerMiddleware:
         """Return the middleware of this call, or raise the status that refuses it."""
         request_id = self._random_bytes(8).hex()
-        reads_rpc_status = any(
-            name in (_header(headers, "user-agent") or "") for name in _RPC_STATUS_CLIENTS
-        )
+        user_agent = _header(headers, "user-agent") or ""
+        reads_rpc_status = any(name in user_agent for name in _RPC_STATUS_CLIENTS)
         try:
             # Which action it is cannot be seen here, and those that end something are still served.
             if self._is_draining() and info.method is not fl.FlightMethod.DO_ACTION:
@@ -82,6 +126,11 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
                 request_id=request_id,
                 bucket=_header(headers, "x-lakehouse-bucket") or None,
                 reads_rpc_status=reads_rpc_status,
+                purpose=_header(headers, "x-lakehouse-purpose") or None,
+                query_tag=_header(headers, "x-lakehouse-query-tag") or None,
+                idempotency_key=_header(headers, "x-lakehouse-idempotency-key") or None,
+                user_agent=user_agent,
+                marks=self._marks(info, headers, signed_in.session_id, is_new=fresh),
             )
         except BaseException as error:  # noqa: BLE001  the border lets nothing through
             raise status.translate(
@@ -89,6 +138,26 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
             ) from None
         answers = fresh or info.method is fl.FlightMethod.HANDSHAKE
         return CallerMiddleware(caller, signed_in.token if answers else None)
+
+    def _marks(
+        self,
+        info: fl.CallInfo,
+        headers: Mapping[str, Sequence[str | bytes]],
+        session_id: str,
+        *,
+        is_new: bool,
+    ) -> Marks:
+        """Tell what marks the connection; a client that has no mark of its own yet gets a cookie.
+
+        A handshake is the start of a connection, also where its token is shared by many.
+        """
+        cookie = _cookie(headers)
+        token_session, new_token_session = (None, session_id) if is_new else (session_id, None)
+        is_handshake = info.method is fl.FlightMethod.HANDSHAKE
+        new_cookie = None
+        if cookie is None and (is_handshake or token_session is None):
+            new_cookie = self._random_bytes(_COOKIE_BYTES).hex()
+        return Marks(cookie, new_cookie, token_session, new_token_session)
 
     def _identify(self, authorization: str | None) -> tuple[SignedIn, bool]:
         """Return the caller, and whether a new token was made for them."""
@@ -148,6 +217,15 @@ def caller_of(context: fl.ServerCallContext) -> Caller:
     if not isinstance(middleware, CallerMiddleware):
         raise errors.Unauthenticated("sign in: this call carries no credentials")
     return middleware.caller
+
+
+def _cookie(headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
+    # One header for each cookie, or one for all; another server's cookies may be among them.
+    for value in headers.get("cookie") or ():
+        text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+        if match := _COOKIE.search(text):
+            return match[1]
+    return None
 
 
 def _header(headers: Mapping[str, Sequence[str | bytes]], name: str) -> str | None:

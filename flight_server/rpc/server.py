@@ -23,8 +23,12 @@ from flight_server.rpc.middleware import (
     OpenHandshake,
     stopping,
 )
+from flight_server.rpc.own_actions import OWN_ACTIONS, OwnActions
+from flight_server.rpc.session_actions import HANDLERS as SESSION_ACTIONS
+from flight_server.rpc.session_actions import SessionActions
 from flight_server.service.queries import Queries
 from flight_server.service.request import Request
+from flight_server.service.sessions import Sessions
 
 # Commands that are part of the protocol and that this server refuses, each with what to tell the
 # caller.
@@ -40,16 +44,12 @@ UNSUPPORTED_ACTIONS: Mapping[str, str] = {
     "BeginSavepoint": "transactions are not supported; every statement stands alone",
     "EndTransaction": "transactions are not supported; every statement stands alone",
     "EndSavepoint": "transactions are not supported; every statement stands alone",
-    "CancelQuery": "cancel a query by cancelling its call",
-    "CancelFlightInfo": "cancel a query by cancelling its call",
-    "RenewFlightEndpoint": "tickets are not renewed; describe the query again",
-    "SetSessionOptions": "session options are not supported yet",
-    "GetSessionOptions": "session options are not supported yet",
-    "CloseSession": "sessions are not supported yet",
 }
 # Served while the server stops: a driver sends them when it is done with a result, and would fail
 # then.
-FINISHING_ACTIONS = frozenset({"ClosePreparedStatement", "CloseSession"})
+FINISHING_ACTIONS = frozenset(
+    {"ClosePreparedStatement", "CloseSession", "CancelFlightInfo", "CancelQuery", "query.cancel"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,15 @@ class Tls:
 class LakehouseServer(fl.FlightServerBase):
     """The wire side of one gateway; it answers as soon as it is made."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  this is where all parts of the wire side meet
         self,
         location: str,
         queries: Queries,
         catalog: CatalogReplies,
         *,
         callers: CallerMiddlewareFactory,
+        sessions: Sessions,
+        own_actions: OwnActions,
         in_flight: InFlight,
         tls: Tls | None = None,
         defaults: Defaults | None = None,
@@ -86,6 +88,9 @@ class LakehouseServer(fl.FlightServerBase):
         self.in_flight = in_flight
         self._queries = queries
         self._catalog = catalog
+        self._sessions = sessions
+        self._session_actions = SessionActions(sessions, self._queries)
+        self._own_actions = own_actions
         self._defaults = defaults or Defaults()
         super().__init__(
             location,
@@ -146,24 +151,27 @@ class LakehouseServer(fl.FlightServerBase):
 
     @bordered
     def do_action(self, call: Call, action: fl.Action) -> Iterator[fl.Result]:
-        """Run an action of the protocol."""
+        """Run an action of the protocol, or one of our own."""
         name = action.type
         if self.in_flight.is_draining and name not in FINISHING_ACTIONS:
             raise stopping()
         if name in UNSUPPORTED_ACTIONS:
             raise errors.Unsupported(f"{name}: {UNSUPPORTED_ACTIONS[name]}")
-        body = actions.decode_action(name, action.body.to_pybytes())
+        data = action.body.to_pybytes()
+        if name in OWN_ACTIONS:
+            answers = self._own_actions.run(self._request(call), name, data)
+            return (fl.Result(pa.py_buffer(answer)) for answer in answers)
+        body = actions.decode_action(name, data)
+        if type(body) in SESSION_ACTIONS:
+            answer = self._session_actions.answer(self._request(call), body)
+            return iter([_result(name, answer)])
         return iter(_ACTIONS[type(body)](self, self._request(call), body))
 
     @bordered
     def list_actions(self, call: Call) -> list[fl.ActionType]:
         """Return the actions that are served."""
         self._request(call)
-        return [
-            fl.ActionType(name, shape.description)
-            for name, shape in actions.ACTIONS.items()
-            if name not in UNSUPPORTED_ACTIONS
-        ]
+        return [fl.ActionType(name, text) for name, text in action_descriptions()]
 
     @bordered
     def list_flights(self, call: Call, criteria: bytes) -> Iterator[fl.FlightInfo]:  # noqa: ARG002
@@ -185,7 +193,9 @@ class LakehouseServer(fl.FlightServerBase):
 
     def _request(self, call: Call) -> Request:
         return call.request(
-            default_bucket=self._defaults.bucket, default_schema=self._defaults.schema
+            self._sessions,
+            default_bucket=self._defaults.bucket,
+            default_schema=self._defaults.schema,
         )
 
     def _statement(self, request: Request, command: commands.Command) -> tuple[Request, str]:
@@ -219,6 +229,19 @@ _ACTIONS: Mapping[type, Callable[[LakehouseServer, Request, Any], list[fl.Result
     actions.CreatePreparedStatement: LakehouseServer._prepare,  # noqa: SLF001  our own table
     actions.ClosePreparedStatement: LakehouseServer._close_prepared,  # noqa: SLF001  our own table
 }
+
+
+def action_descriptions() -> list[tuple[str, str]]:
+    """Return each action that is served, with what it does; for our own also what it takes."""
+    of_protocol = [
+        (name, shape.description)
+        for name, shape in actions.ACTIONS.items()
+        if name not in UNSUPPORTED_ACTIONS
+    ]
+    return of_protocol + [
+        (name, f"{shape.description}; {shape.who}; {shape.usage()}")
+        for name, shape in OWN_ACTIONS.items()
+    ]
 
 
 def _command_of(descriptor: fl.FlightDescriptor) -> commands.Command:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine.base import Description, Engine, Pin, Query
+from flight_server.engine.base import TEMPORARY_BUCKET, Description, Engine, Pin, Query, Temporary
 from flight_server.engine.messages import pin_from_json, pin_to_json
 from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
+from flight_server.service.running import Kind, Running
 from flight_server.sql.names import AsOf
 from policies.names import Principal, TableRef
 
@@ -24,6 +25,7 @@ _TICKET = "query"
 _HANDLE = "statement"
 _HANDLE_LIFE = timedelta(days=1)
 _DESCRIPTIONS_MAX = 1024
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class QueryLimits:
 
     sql_bytes_max: int
     ticket_seconds_max: int
+    ticket_renewed_seconds_max: int = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +67,39 @@ class Queries:
     """
 
     def __init__(
-        self, engine: Engine, tables: Pins, sealer: Sealer, *, limits: QueryLimits, clock: Clock
+        self,
+        engine: Engine,
+        tables: Pins,
+        sealer: Sealer,
+        *,
+        limits: QueryLimits,
+        clock: Clock,
+        running: Running | None = None,
     ) -> None:
         self._engine = engine
         self._tables = tables
         self._sealer = sealer
         self._limits = limits
         self._clock = clock
+        self._running = running or Running(clock)
         self._descriptions = _Descriptions()
 
     def plan(self, request: Request, sql: str) -> Planned:
         """Describe a statement and make its ticket."""
         query = self._query(request, sql)
         description = self._describe(request, query)
-        expires_at = self._clock.now() + timedelta(seconds=self._limits.ticket_seconds_max)
+        now = self._clock.now()
+        expires_at = now + timedelta(seconds=self._limits.ticket_seconds_max)
         payload: dict[str, JSON] = {
             "sql": query.sql,
             "bucket": query.bucket,
             "schema": query.schema,
             "user_id": request.principal.user_id,
             "pins": [pin_to_json(pin) for pin in description.pins],
+            "query_id": request.request_id,
+            "issued_at": now.timestamp(),
         }
+        payload |= _temporary_to_json(query, description)
         ticket = self._sealer.seal(_TICKET, payload, expires_at=expires_at)
         return Planned(description.schema, ticket, expires_at)
 
@@ -122,10 +137,42 @@ class Queries:
             bucket=payload["bucket"],
             schema=payload["schema"],
             pins=tuple(pin_from_json(pin) for pin in payload["pins"]),
+            temporary=_temporary_from_json(request, payload),
         )
         for pin in query.pins:
             self._tables.check(pin.ref, query.principal)
-        return self._engine.stream(query, is_cancelled=request.is_cancelled)
+        with self._running.enter(
+            request, query.sql, kind=Kind.QUERY, query_id=payload["query_id"]
+        ) as run:
+            schema, batches = self._engine.stream(query, is_cancelled=run.is_cancelled)
+            return schema, run.stream(batches)
+
+    def cancel(self, request: Request, ticket: bytes) -> bool:
+        """End the query of a ticket, and refuse the ticket from now on; administrators may, too.
+
+        False when there is nothing left to end.
+        """
+        # What runs may go on when its ticket has expired, so that is looked at later.
+        payload = self._sealer.open(_TICKET, ticket, now=_BEGINNING)
+        if not request.principal.is_admin:
+            _check_owner(request, payload)
+        return self._running.cancel_ticket(payload["query_id"])
+
+    def renew(self, request: Request, ticket: bytes) -> tuple[bytes, datetime]:
+        """Return the ticket with more time, and when that ends.
+
+        However often it is renewed, it ends ``ticket_renewed_seconds_max`` after it was made.
+        """
+        payload = self._open(request, _TICKET, ticket)
+        self._running.check(payload["query_id"])
+        limits = self._limits
+        issued_at = datetime.fromtimestamp(payload["issued_at"], UTC)
+        life = max(limits.ticket_renewed_seconds_max, limits.ticket_seconds_max)
+        expires_at = min(
+            self._clock.now() + timedelta(seconds=limits.ticket_seconds_max),
+            issued_at + timedelta(seconds=life),
+        )
+        return self._sealer.seal(_TICKET, payload, expires_at=expires_at), expires_at
 
     def _query(self, request: Request, sql: str) -> Query:
         size = len(sql.encode("utf-8", "surrogatepass"))
@@ -134,14 +181,19 @@ class Queries:
                 f"the statement has {size} bytes; sql_bytes_max={self._limits.sql_bytes_max}"
             )
         return Query(
-            sql=sql, principal=request.principal, bucket=request.bucket, schema=request.schema
+            sql=sql,
+            principal=request.principal,
+            bucket=request.bucket,
+            schema=request.schema,
+            temporary=request.temporary,
         )
 
     def _describe(self, request: Request, query: Query) -> Description:
         known = self._descriptions.get(query)
         if known is not None and self._is_current(query, known):
             return known
-        description = self._engine.describe(query, is_cancelled=request.is_cancelled)
+        with self._running.enter(request, query.sql, kind=Kind.DESCRIBE) as run:
+            description = self._engine.describe(query, is_cancelled=run.is_cancelled)
         self._descriptions.put(query, description)
         return description
 
@@ -158,8 +210,7 @@ class Queries:
 
     def _open(self, request: Request, kind: str, sealed: bytes) -> dict[str, Any]:
         payload = self._sealer.open(kind, sealed, now=self._clock.now())
-        if payload["user_id"] != request.principal.user_id:
-            raise errors.PermissionDenied("this ticket was issued to somebody else")
+        _check_owner(request, payload)
         return payload
 
 
@@ -187,12 +238,31 @@ class _Descriptions:
                 self._kept.popitem(last=False)
 
 
+def _check_owner(request: Request, payload: dict[str, Any]) -> None:
+    if payload["user_id"] != request.principal.user_id:
+        raise errors.PermissionDenied("this ticket was issued to somebody else")
+
+
+def _temporary_to_json(query: Query, description: Description) -> dict[str, JSON]:
+    """Return what a ticket says of temporary tables: all names that hid others, if any was used."""
+    if query.temporary is None or not any(
+        pin.ref.bucket == TEMPORARY_BUCKET for pin in description.pins
+    ):
+        return {}
+    return {"temporary": [query.temporary.schema, *sorted(query.temporary.tables)]}
+
+
+def _temporary_from_json(request: Request, payload: dict[str, Any]) -> Temporary | None:
+    if "temporary" not in payload:
+        return None
+    schema, *tables = payload["temporary"]
+    if request.temporary is None or request.temporary.schema != schema:
+        raise errors.NotFound(
+            "the temporary tables of this query are gone, or belong to another session",
+            code="table_not_found",
+        )
+    return Temporary(schema, frozenset(tables))
+
+
 def _within(request: Request, payload: dict[str, Any]) -> Request:
-    return Request(
-        principal=request.principal,
-        session_id=request.session_id,
-        request_id=request.request_id,
-        bucket=payload["bucket"],
-        schema=payload["schema"],
-        is_cancelled=request.is_cancelled,
-    )
+    return replace(request, bucket=payload["bucket"], schema=payload["schema"])

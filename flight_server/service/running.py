@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -59,6 +60,8 @@ class Listed:
 class Run:
     """One query or write while it runs; as a context it is listed until the block ends.
 
+    A block that made a stream of it leaves it to the stream instead.
+
     In the block, ``is_cancelled`` is to be used in place of the request's: it turns true as well
     when somebody cancels the query, and when the session's time for it is over. An error Cancelled
     that leaves the block for the latter reason is DeadlineExceeded instead.
@@ -67,7 +70,7 @@ class Run:
     __slots__ = (
         "_deadline",
         "_registry",
-        "_stop",
+        "_stream",
         "_was_stopped",
         "kind",
         "query_id",
@@ -90,7 +93,8 @@ class Run:
         self.rows = 0
         self.started_at = registry.clock.now()
         self._was_stopped = False
-        self._stop: Callable[[], None] | None = None
+        # Weak: who drops the stream ends it.
+        self._stream: weakref.ref[Stream] | None = None
         timeout = request.timeout_seconds
         self._deadline = None if timeout is None else registry.clock.monotonic() + timeout
 
@@ -103,7 +107,8 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.leave()
+        if error is not None or self._stream is None:
+            self.leave()
         if isinstance(error, Cancelled):
             raise self.ended() or error from None
 
@@ -125,8 +130,9 @@ class Run:
     def stop(self) -> None:
         """End the work from outside; what streams to a reader that does not read ends as well."""
         self._was_stopped = True
-        if self._stop is not None:
-            self._stop()
+        stream = None if self._stream is None else self._stream()
+        if stream is not None:
+            stream.stop()
 
     def leave(self) -> None:
         """Be listed no longer; safe to call again."""
@@ -136,7 +142,7 @@ class Run:
         """Return the batches as a stream that ends this run when it ends or is closed."""
         self.state = State.STREAMING
         stream = Stream(self, batches)
-        self._stop = stream.stop
+        self._stream = weakref.ref(stream)
         return stream
 
     def _is_late(self) -> bool:
@@ -223,19 +229,24 @@ class Running:
         Raises Cancelled when a query of this id was cancelled before.
         """
         run = Run(self, request, statement, kind=kind, query_id=query_id or request.request_id)
-        if run.query_id in self._cancelled:
-            raise Cancelled("the query was cancelled")
         self._runs[run] = None
         # Who cancels marks first and looks for runs then, so one of the two sees the other.
-        if run.query_id in self._cancelled:
-            self._runs.pop(run, None)
-            raise Cancelled("the query was cancelled")
+        try:
+            self.check(run.query_id)
+        except Cancelled:
+            del self._runs[run]
+            raise
         return run
 
     def leave(self, run: Run) -> None:
         """List it no longer."""
         if self._runs.pop(run, self) is None and run.kind is Kind.QUERY:
             self._finished.add(run.query_id)
+
+    def check(self, query_id: str) -> None:
+        """Raise Cancelled when a query of this id was cancelled before."""
+        if query_id in self._cancelled:
+            raise Cancelled("the query was cancelled")
 
     def listed(self, principal: Principal) -> list[Listed]:
         """Return what somebody may see of it, oldest first: their own, administrators all."""

@@ -284,7 +284,7 @@ class Sessions:
 
     def _add(self, session: Session) -> None:
         for key in session.keys:
-            self._by_key[key] = session
+            self._by_key.setdefault(key, session)
         self._by_user.setdefault(session.user_id, {})[session.id] = session
         self._count += 1
 

@@ -83,6 +83,17 @@ class RawClient:
         results = self.client.do_action(fl.Action(name, body), self.options)
         return [result.body.to_pybytes() for result in results]
 
+    def ask(self, request: actions.ActionRequest) -> Any:
+        """DoAction: the one answer, decoded."""
+        (result,) = self.act(request)
+        return actions.decode_action_result(actions.encode_action(request)[0], result)
+
+    def call(self, name: str, **values: Any) -> list[dict[str, Any]]:
+        """DoAction for an action with a JSON body: all answers."""
+        body = json.dumps(values).encode()
+        results = self.client.do_action(fl.Action(name, body), self.options)
+        return [json.loads(result.body.to_pybytes()) for result in results]
+
 
 def dbapi_client(server: Server) -> FlightSQLClient:
     """Sign in with the client that Superset uses; its caller closes it."""

@@ -30,13 +30,10 @@ def test_what_the_server_says_of_itself_is_true(raw: RawClient) -> None:
     assert info[3] is True  # read only
     for sql in ("INSERT INTO events VALUES (1)", "CREATE TABLE t AS SELECT 1", "DROP TABLE events"):
         assert refused(functools.partial(raw.fetch, sql)) == "unsupported"
-    missing: dict[int, actions.ActionRequest] = {
-        8: actions.BeginTransaction(),
-        9: actions.CancelQuery(b""),
-    }
-    for number, request in missing.items():
-        assert not info[number]
-        assert refused(functools.partial(raw.act, request)) == "unsupported"
+    assert not info[8]
+    assert refused(functools.partial(raw.act, actions.BeginTransaction())) == "unsupported"
+    assert info[9]
+    assert len(raw.act(actions.CancelQuery(b""))) == 1
     assert info[557] == 256 * 1024  # the longest statement
     raw.info("SELECT '" + "x" * (256 * 1024 - 10) + "'")
     too_long = "SELECT '" + "x" * (256 * 1024 - 8) + "'"
