@@ -133,8 +133,27 @@ def test_nesting_has_a_limit() -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["INT", "VARCHAR", "ARRAY", "MAP", "STRUCT", "DECIMAL", "(", ")", "<", ">", "[", "]"]
-            + [",", ":", "a", "'x'", "3", "NOT", "NULL"]
+            [
+                "INT",
+                "VARCHAR",
+                "ARRAY",
+                "MAP",
+                "STRUCT",
+                "DECIMAL",
+                "(",
+                ")",
+                "<",
+                ">",
+                "[",
+                "]",
+                ",",
+                ":",
+                "a",
+                "'x'",
+                "3",
+                "NOT",
+                "NULL",
+            ]
         ),
         max_size=12,
     ).map(" ".join)
