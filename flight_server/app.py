@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flight_server import errors
+from flight_server.assembly import Parts, Roots, buckets, build_use_cases
 from flight_server.auth.tokens import SigningKey, Tokens, load_key
 from flight_server.auth.users import UserStore
 from flight_server.clock import Clock, SystemClock
@@ -23,20 +24,13 @@ from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_users
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
-from flight_server.protocol.sql_info import Abilities
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
-from flight_server.rpc.catalog import CatalogReplies
 from flight_server.rpc.middleware import CallerMiddlewareFactory
-from flight_server.rpc.own_actions import OwnActions, UseCases
 from flight_server.rpc.server import LakehouseServer, Tls
 from flight_server.service import governed
-from flight_server.service.queries import Queries, QueryLimits
-from flight_server.service.running import Running
-from flight_server.service.sessions import SessionLimits, Sessions
+from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
-from flight_server.storage.locations import Location, locate_all
-from policies.decide import SYSTEM_BUCKET
 
 
 class Gateway:
@@ -52,13 +46,14 @@ class Gateway:
         self._random_bytes = Entropy()
         self._in_flight = InFlight()
         self._server: LakehouseServer | None = None
-        self._sessions: Sessions | None = None
         self._pool = WorkerPool(
             _pool_options(settings),
             _worker_configuration(settings),
             environment=environment,
             clock=self._clock,
         )
+        self._sessions: Sessions | None = None
+        self._roots = Roots()
         self.first_password: str | None = None
 
     @property
@@ -83,6 +78,7 @@ class Gateway:
             configured=_secret(settings),
             random_bytes=os.urandom,
         )
+        self._roots.take(settings)
         users = open_users(settings, self._clock)
         self.first_password = users.bootstrap(
             None if settings.admin.password is None else settings.admin.password.get_secret_value()
@@ -103,6 +99,7 @@ class Gateway:
         if self._sessions is not None:
             self._sessions.close_all()
         self._pool.close()
+        self._roots.close()
         return finished
 
     def worker_pids(self) -> list[int]:
@@ -119,41 +116,28 @@ class Gateway:
             clock=self._clock,
             random_bytes=self._random_bytes,
         )
-        book = settings.policy_book()
-        browser, tables = governed.build(buckets(settings), lambda: book, self._clock)
-        running = Running(self._clock)
-        queries = Queries(
+        parts = Parts(
+            settings,
             RemoteEngine(
                 self._pool,
                 self._clock,
                 result_cache_bytes_max=settings.limits.result_cache_bytes_max,
             ),
-            tables,
             Sealer([derive_key(key.secret, "tickets")], random_bytes=self._random_bytes),
-            limits=_query_limits(settings),
-            clock=self._clock,
-            running=running,
+            self._clock,
+            self._random_bytes,
+            self._roots.read_only,
         )
-        self._sessions = Sessions(
-            browser,
-            _session_limits(settings),
-            clock=self._clock,
-            random_bytes=self._random_bytes,
-        )
+        use_cases = build_use_cases(parts)
+        self._sessions = use_cases.sessions
         return LakehouseServer(
             self._address(),
-            queries,
-            CatalogReplies(
-                browser,
-                Abilities(cancel=True, statement_bytes_max=settings.limits.sql_bytes_max),
-            ),
+            use_cases,
             callers=CallerMiddlewareFactory(
                 SignIn(users, tokens, random_bytes=self._random_bytes),
                 random_bytes=self._random_bytes,
                 is_draining=lambda: self._in_flight.is_draining,
             ),
-            sessions=self._sessions,
-            own_actions=OwnActions(UseCases(running=running)),
             in_flight=self._in_flight,
             tls=_tls(settings),
         )
@@ -164,25 +148,11 @@ class Gateway:
         return f"{scheme}://{_host(settings.host)}:{settings.port}"
 
 
-def buckets(settings: Settings) -> dict[str, Location]:
-    """Return where all buckets lie, the server's own included, by the name of their catalog.
-
-    Raises InvalidRequest when two are one, Unsupported for a kind of storage that is not served.
-    """
-    storage = settings.storage
-    return locate_all(
-        {
-            "primary": storage.primary_uri,
-            **storage.buckets,
-            SYSTEM_BUCKET: str(storage.system_path),
-        }
-    )
-
-
 def _worker_configuration(settings: Settings) -> dict[str, Any]:
     limits, workers = settings.limits, settings.workers
     return {
         "tables": governed.tables_configuration(buckets(settings).values(), settings.policy_book()),
+        "file_bytes_target": settings.storage.file_bytes_target,
         "batches": asdict(
             BatchLimits(
                 batch_bytes_target=limits.batch_bytes_target,
@@ -212,24 +182,6 @@ def _pool_options(settings: Settings) -> PoolOptions:
         cancel_grace_seconds_max=workers.cancel_grace_seconds_max,
         batch_bytes_max=limits.batch_bytes_max,
         spill_directory=workers.spill_directory,
-    )
-
-
-def _query_limits(settings: Settings) -> QueryLimits:
-    limits = settings.limits
-    return QueryLimits(
-        sql_bytes_max=limits.sql_bytes_max,
-        ticket_seconds_max=limits.ticket_seconds_max,
-        ticket_renewed_seconds_max=limits.ticket_renewed_seconds_max,
-    )
-
-
-def _session_limits(settings: Settings) -> SessionLimits:
-    limits = settings.limits
-    return SessionLimits(
-        sessions_max=limits.sessions_max,
-        sessions_per_user_max=limits.sessions_per_user_max,
-        session_idle_seconds_max=limits.session_idle_seconds_max,
     )
 
 

@@ -103,6 +103,13 @@ class StorageSettings(Section):
     buckets: dict[str, str] = Field(
         default_factory=dict, description="More buckets, each a name with a folder or URI."
     )
+    read_only: bool = Field(
+        default=False,
+        description="Write no table; then another server may have the same folders.",
+    )
+    file_bytes_target: Bytes = Field(
+        default=128 * MIB, ge=MIB, le=4 * GIB, description="Size of the data files of a table."
+    )
 
     @field_validator("primary")
     @classmethod

@@ -5,8 +5,9 @@ Decode, call one use case, encode. No decisions, and no state but what is in fli
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -24,19 +25,22 @@ from flight_server.rpc.middleware import (
     stopping,
 )
 from flight_server.rpc.own_actions import OWN_ACTIONS, OwnActions
+from flight_server.rpc.own_actions import UseCases as OwnUseCases
+from flight_server.rpc.puts import Incoming, read_parameters
 from flight_server.rpc.session_actions import HANDLERS as SESSION_ACTIONS
 from flight_server.rpc.session_actions import SessionActions
+from flight_server.service.loads import Loads
 from flight_server.service.queries import Queries
 from flight_server.service.request import Request
+from flight_server.service.running import Running
 from flight_server.service.sessions import Sessions
+from flight_server.service.statements import Bound, Statements
+from policies.names import TableRef
 
 # Commands that are part of the protocol and that this server refuses, each with what to tell the
 # caller.
 UNSUPPORTED_COMMANDS: Mapping[type[commands.Command], str] = {
     commands.StatementSubstraitPlan: "Substrait plans are not supported; send SQL",
-    commands.StatementUpdate: "SQL writes are not supported yet",
-    commands.PreparedStatementUpdate: "SQL writes are not supported yet",
-    commands.StatementIngest: "bulk ingest is not supported yet",
 }
 UNSUPPORTED_ACTIONS: Mapping[str, str] = {
     "CreatePreparedSubstraitPlan": "Substrait plans are not supported; send SQL",
@@ -61,6 +65,18 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
+class UseCases:
+    """What the methods of the wire call."""
+
+    statements: Statements
+    queries: Queries
+    loads: Loads
+    catalog: CatalogReplies
+    sessions: Sessions
+    running: Running
+
+
+@dataclass(frozen=True, slots=True)
 class Tls:
     """A certificate chain and its private key, both PEM."""
 
@@ -71,26 +87,25 @@ class Tls:
 class LakehouseServer(fl.FlightServerBase):
     """The wire side of one gateway; it answers as soon as it is made."""
 
-    def __init__(  # noqa: PLR0913  this is where all parts of the wire side meet
+    def __init__(
         self,
         location: str,
-        queries: Queries,
-        catalog: CatalogReplies,
+        use_cases: UseCases,
         *,
         callers: CallerMiddlewareFactory,
-        sessions: Sessions,
-        own_actions: OwnActions,
         in_flight: InFlight,
         tls: Tls | None = None,
         defaults: Defaults | None = None,
     ) -> None:
         # Calls may come in before the base class has returned.
         self.in_flight = in_flight
-        self._queries = queries
-        self._catalog = catalog
-        self._sessions = sessions
-        self._session_actions = SessionActions(sessions, self._queries)
-        self._own_actions = own_actions
+        self._statements = use_cases.statements
+        self._queries = use_cases.queries
+        self._loads = use_cases.loads
+        self._catalog = use_cases.catalog
+        self._sessions = use_cases.sessions
+        self._session_actions = SessionActions(use_cases.sessions, use_cases.queries)
+        self._own_actions = OwnActions(OwnUseCases(running=use_cases.running))
         self._defaults = defaults or Defaults()
         super().__init__(
             location,
@@ -101,23 +116,32 @@ class LakehouseServer(fl.FlightServerBase):
 
     @bordered
     def get_flight_info(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.FlightInfo:
-        """Describe a query or a catalog reply."""
+        """Describe a query or a catalog reply; execute a statement that changes something.
+
+        Drivers that know of queries only send everything here, and may never fetch.
+        """
         command = _command_of(descriptor)
         request = self._request(call)
         if isinstance(command, CATALOG_COMMANDS):
             schema = self._catalog.schema(command)
-            return _info(schema, descriptor, descriptor.command, expires_at=None)
-        request, sql = self._statement(request, command)
-        planned = self._queries.plan(request, sql)
+            return _info(schema, descriptor, descriptor.command)
+        planned = self._statements.plan(self._statement(request, command))
         ticket = commands.encode_command(commands.TicketStatementQuery(planned.ticket))
-        return _info(planned.schema, descriptor, ticket, expires_at=planned.expires_at)
+        return _info(
+            planned.schema,
+            descriptor,
+            ticket,
+            expires_at=planned.expires_at,
+            total_records=planned.total_records,
+        )
 
     def _describe_schema(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
         command = _command_of(descriptor)
         if isinstance(command, CATALOG_COMMANDS):
             return fl.SchemaResult(self._catalog.schema(command))
-        request, sql = self._statement(self._request(call), command)
-        return fl.SchemaResult(self._queries.schema(request, sql))
+        return fl.SchemaResult(
+            self._statements.schema(self._statement(self._request(call), command))
+        )
 
     # pyarrow turns any Flight error of this one method into UNKNOWN.
     get_schema = bordered(_describe_schema, flight_errors=False)
@@ -139,15 +163,55 @@ class LakehouseServer(fl.FlightServerBase):
         self,
         call: Call,
         descriptor: fl.FlightDescriptor,
-        reader: fl.MetadataRecordBatchReader,  # noqa: ARG002  nothing takes data yet
-        writer: fl.FlightMetadataWriter,  # noqa: ARG002  nor answers it
+        reader: fl.MetadataRecordBatchReader,
+        writer: fl.FlightMetadataWriter,
     ) -> None:
-        """Refuse data: this server does not take any yet."""
+        """Take parameters or rows, and answer what became of them."""
+        request = self._request(call)
+        incoming = Incoming(reader, is_cancelled=request.is_cancelled)
+        if descriptor.descriptor_type is fl.DescriptorType.PATH:
+            rows = self._loads.append(request, _path_of(descriptor), incoming)
+            writer.write(pa.py_buffer(json.dumps({"rows": rows}).encode()))
+            return
         command = _command_of(descriptor)
-        self._request(call)
-        if isinstance(command, commands.PreparedStatementQuery):
-            raise errors.Unsupported("parameters of prepared statements are not supported yet")
-        _refuse(command)
+        handler = _PUTS.get(type(command))
+        if handler is None:
+            _refuse(command)
+        writer.write(
+            pa.py_buffer(commands.encode_put_result(handler(self, request, command, incoming)))
+        )
+
+    def _bind(
+        self, request: Request, command: commands.PreparedStatementQuery, incoming: Incoming
+    ) -> commands.PutResult:
+        handle = self._statements.bind(
+            request, command.prepared_statement_handle, read_parameters(incoming)
+        )
+        return commands.DoPutPreparedStatementResult(handle)
+
+    def _update(
+        self,
+        request: Request,
+        command: commands.StatementUpdate,
+        incoming: Incoming,  # noqa: ARG002  it has no data
+    ) -> commands.PutResult:
+        _refuse_transaction(command.transaction_id)
+        return commands.DoPutUpdateResult(self._statements.update(Bound(request, command.query)))
+
+    def _update_prepared(
+        self, request: Request, command: commands.PreparedStatementUpdate, incoming: Incoming
+    ) -> commands.PutResult:
+        bound = self._statements.prepared(request, command.prepared_statement_handle)
+        parameters = read_parameters(incoming) or bound.parameters
+        return commands.DoPutUpdateResult(
+            self._statements.update(replace(bound, parameters=parameters))
+        )
+
+    def _ingest(
+        self, request: Request, command: commands.StatementIngest, incoming: Incoming
+    ) -> commands.PutResult:
+        _refuse_transaction(command.transaction_id)
+        return commands.DoPutUpdateResult(self._loads.ingest(request, command, incoming))
 
     @bordered
     def do_action(self, call: Call, action: fl.Action) -> Iterator[fl.Result]:
@@ -198,20 +262,22 @@ class LakehouseServer(fl.FlightServerBase):
             default_schema=self._defaults.schema,
         )
 
-    def _statement(self, request: Request, command: commands.Command) -> tuple[Request, str]:
+    def _statement(self, request: Request, command: commands.Command) -> Bound:
         if isinstance(command, commands.StatementQuery):
-            return request, command.query
+            _refuse_transaction(command.transaction_id)
+            return Bound(request, command.query)
         if isinstance(command, commands.PreparedStatementQuery):
-            return self._queries.prepared(request, command.prepared_statement_handle)
+            return self._statements.prepared(request, command.prepared_statement_handle)
         return _refuse(command)
 
     def _prepare(self, request: Request, body: actions.CreatePreparedStatement) -> list[fl.Result]:
-        handle, schema = self._queries.prepare(request, body.query)
+        _refuse_transaction(body.transaction_id)
+        prepared = self._statements.prepare(request, body.query)
         result = actions.CreatePreparedStatementResult(
-            prepared_statement_handle=handle,
-            dataset_schema=schema.serialize().to_pybytes(),
-            parameter_schema=_NO_PARAMETERS,
-            is_update=False,
+            prepared_statement_handle=prepared.handle,
+            dataset_schema=b"" if prepared.schema is None else _encoded(prepared.schema),
+            parameter_schema=_encoded(prepared.parameters),
+            is_update=prepared.schema is None,
         )
         return [_result("CreatePreparedStatement", result)]
 
@@ -220,14 +286,19 @@ class LakehouseServer(fl.FlightServerBase):
     ) -> list[fl.Result]:
         # The handle carries everything, so there is nothing to free; a foreign one is refused all
         # the same.
-        self._queries.prepared(request, body.prepared_statement_handle)
+        self._statements.prepared(request, body.prepared_statement_handle)
         return []
 
 
-_NO_PARAMETERS = pa.schema([]).serialize().to_pybytes()
 _ACTIONS: Mapping[type, Callable[[LakehouseServer, Request, Any], list[fl.Result]]] = {
     actions.CreatePreparedStatement: LakehouseServer._prepare,  # noqa: SLF001  our own table
     actions.ClosePreparedStatement: LakehouseServer._close_prepared,  # noqa: SLF001  our own table
+}
+_PUTS: Mapping[type, Callable[[LakehouseServer, Request, Any, Incoming], commands.PutResult]] = {
+    commands.PreparedStatementQuery: LakehouseServer._bind,  # noqa: SLF001  our own table
+    commands.StatementUpdate: LakehouseServer._update,  # noqa: SLF001  our own table
+    commands.PreparedStatementUpdate: LakehouseServer._update_prepared,  # noqa: SLF001  as above
+    commands.StatementIngest: LakehouseServer._ingest,  # noqa: SLF001  our own table
 }
 
 
@@ -246,8 +317,25 @@ def action_descriptions() -> list[tuple[str, str]]:
 
 def _command_of(descriptor: fl.FlightDescriptor) -> commands.Command:
     if descriptor.descriptor_type is not fl.DescriptorType.CMD:
-        raise errors.Unsupported("descriptors by path are not supported; send a Flight SQL command")
+        raise errors.Unsupported(
+            "descriptors by path are for DoPut alone; send a Flight SQL command"
+        )
     return commands.decode_command(descriptor.command)
+
+
+def _path_of(descriptor: fl.FlightDescriptor) -> TableRef:
+    try:
+        bucket, schema, table = (part.decode() for part in descriptor.path)
+    except ValueError:
+        raise errors.InvalidRequest(
+            "the path of a table has three parts: bucket, schema, table"
+        ) from None
+    return TableRef(bucket, schema, table)
+
+
+def _refuse_transaction(transaction_id: bytes | None) -> None:
+    if transaction_id:
+        raise errors.Unsupported("transactions are not supported; every statement stands alone")
 
 
 def _refuse(command: commands.Command) -> NoReturn:
@@ -262,13 +350,18 @@ def _info(
     descriptor: fl.FlightDescriptor,
     ticket: bytes,
     *,
-    expires_at: datetime | None,
+    expires_at: datetime | None = None,
+    total_records: int = -1,
 ) -> fl.FlightInfo:
     # One endpoint without a location: fetch it here. Several clients read only the first one.
     # From its message: Arrow casts an expiry by a kernel, which gives up the interpreter lock.
     endpoint = flight.FlightEndpoint(flight.Ticket(ticket), expiration_time=expires_at)
     encoded = fl.FlightEndpoint.deserialize(flight.encode_flight_endpoint(endpoint))
-    return fl.FlightInfo(schema, descriptor, [encoded], -1, -1)
+    return fl.FlightInfo(schema, descriptor, [encoded], total_records, -1)
+
+
+def _encoded(schema: pa.Schema) -> bytes:
+    return schema.serialize().to_pybytes()
 
 
 def _result(action: str, value: actions.ActionResult) -> fl.Result:

@@ -9,12 +9,13 @@ import pyarrow as pa
 
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.views import View
+from flight_server.engine.base import TEMPORARY_BUCKET
 from flight_server.errors import NotFound, Unavailable, Unsupported
 from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
 from policies.book import PolicyBook
-from policies.decide import decide
+from policies.decide import SYSTEM_BUCKET, decide
 from policies.names import Principal, Privilege, TableRef
 
 BASE_TABLE = "BASE TABLE"
@@ -141,6 +142,16 @@ class Browser:
         if isinstance(found, View):
             raise Unsupported(f"{ref} is a view: it has no data of its own")
         return found
+
+    def may_change(self, principal: Principal, ref: TableRef) -> bool:
+        """Whether somebody may write or maintain a table; nobody may with the server's own."""
+        if ref.bucket == TEMPORARY_BUCKET:
+            return True
+        book = self._book()
+        rights = (Privilege.WRITE, Privilege.MAINTAIN)
+        return ref.bucket != SYSTEM_BUCKET and any(
+            decide(book, principal, each, ref).allowed for each in rights
+        )
 
     def sees_catalog(self, principal: Principal, catalog: str) -> bool:
         """Whether a catalog is visible; one that does not exist is not."""

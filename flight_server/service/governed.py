@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
+    TEMPORARY_BUCKET,
     FileGroup,
     FileScan,
     GovernedTable,
@@ -19,7 +23,13 @@ from flight_server.engine.base import (
     Scan,
     ViewScan,
 )
-from flight_server.errors import Conflict, InvalidRequest, Unsupported
+from flight_server.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Unsupported,
+)
 from flight_server.service import information_schema
 from flight_server.service.browse import Browser, reads_text
 from flight_server.service.information_schema import INFORMATION_SCHEMA
@@ -27,7 +37,7 @@ from flight_server.service.opening import Opener
 from flight_server.sql.names import AsOf, parse_history_name
 from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
-from flight_server.storage.snapshots import Reading, Snapshot
+from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snapshot
 from flight_server.storage.system import VIEWS, SystemTable
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET
@@ -35,14 +45,22 @@ from policies.names import Principal, Privilege, TableRef
 from policies.rules import Effect, Grant
 
 _MADE_ANEW = "information_schema"
+_MAPPING_MODE = "delta.columnMapping.mode"
 
 
 class GovernedTables:
-    """Implements ``engine.base.Tables`` over the registry, the policies and storage."""
+    """Implements ``engine.base.Tables`` over the registry, the policies and storage.
 
-    def __init__(self, browser: Browser, opener: Opener) -> None:
+    ``temporary_root`` is the folder of the bucket ``temp``, whose names nobody can write in SQL:
+    whoever comes here with one was led by their own session.
+    """
+
+    def __init__(
+        self, browser: Browser, opener: Opener, *, temporary_root: Path | None = None
+    ) -> None:
         self._browser = browser
         self._opener = opener
+        self._temporary_root = temporary_root
 
     def open(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
@@ -59,13 +77,38 @@ class GovernedTables:
         if (base := _base_of_history(ref)) is not None:
             rows = self._opener.history(self._browser.find(principal, base))
             return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
-        entry = self._browser.look_up(principal, ref)
+        entry = self._look_up(principal, ref)
         if isinstance(entry, View):
             return _open_view(entry, principal, as_of=as_of, pin=pin)
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
         scan = self._scan(entry, snapshot)
         as_of = pin.as_of if pin else as_of
         return GovernedTable(Pin(ref, snapshot.version, snapshot.stamp, as_of), scan)
+
+    def files(self, pin: Pin, principal: Principal) -> FileScan:
+        """Return the active files of exactly that state of a table, for rewriting some of them.
+
+        Raises as ``open`` does, PermissionDenied for those who may neither write nor maintain the
+        table, and Unsupported for one whose files do not hold its rows as they are.
+        """
+        entry = self._look_up(principal, pin.ref)
+        if not self._browser.may_change(principal, pin.ref):
+            raise PermissionDenied(f"you may not change {pin.ref}")
+        if isinstance(entry, View) or entry.kind is not Kind.DELTA:
+            raise Unsupported(f"{pin.ref} is no Delta table: its rows cannot be changed")
+        snapshot = self._opener.open(entry, pin=pin)
+        is_partitioned_finely = (
+            snapshot.reading is Reading.PROVIDER
+            and len(snapshot.file_sets) > PARTITION_TUPLES_MAX
+            and snapshot.configuration.get(_MAPPING_MODE, "none").lower() == "none"
+        )
+        if snapshot.reading is not Reading.NATIVE and not is_partitioned_finely:
+            raise Unsupported(
+                f"rows of the table {pin.ref} cannot be changed here: it uses column mapping,"
+                " deletion vectors or another feature of its format beyond plain files"
+            )
+        groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
+        return FileScan(without_metadata(snapshot.schema), snapshot.partition_columns, groups)
 
     def pin(self, ref: TableRef, principal: Principal, *, as_of: AsOf | None) -> Pin:
         """Name the state that ``open`` would open now, without opening it; raises as it does."""
@@ -75,7 +118,7 @@ class GovernedTables:
         if (base := _base_of_history(ref)) is not None:
             self._browser.find(principal, base)
             return Pin(ref, None, _MADE_ANEW)
-        entry = self._browser.look_up(principal, ref)
+        entry = self._look_up(principal, ref)
         if isinstance(entry, View):
             return _open_view(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
@@ -86,7 +129,16 @@ class GovernedTables:
         if ref.schema == INFORMATION_SCHEMA:
             self._check_made(ref, principal, as_of=None)
         else:
-            self._browser.look_up(principal, _base_of_history(ref) or ref)
+            self._look_up(principal, _base_of_history(ref) or ref)
+
+    def _look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
+        if ref.bucket != TEMPORARY_BUCKET:
+            return self._browser.look_up(principal, ref)
+        if self._temporary_root is not None:
+            path = self._temporary_root / ref.schema / ref.table
+            if path.is_dir():
+                return Entry(ref, Kind.DELTA, path)
+        raise NotFound(f"the table {ref.table} does not exist", code="table_not_found")
 
     def _open_made(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None
@@ -142,16 +194,36 @@ def open_views(buckets: Mapping[str, Location], clock: Clock) -> Views | None:
     return Views(SystemTable(system.root, VIEWS, clock=clock, random_bytes=os.urandom), clock)
 
 
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """What there is and who may see it, over one registry and one memory of snapshots."""
+
+    registry: Registry
+    views: Views | None
+    opener: Opener
+    browser: Browser
+    tables: GovernedTables
+
+
 def build(
     buckets: Mapping[str, Location], book: Callable[[], PolicyBook], clock: Clock
-) -> tuple[Browser, GovernedTables]:
-    """Build the listing and the opening of tables over one registry and one memory of snapshots.
+) -> Governed:
+    """Build the listing and the opening of tables.
 
     ``buckets`` are locations by catalog name; ``book`` returns the rules in force now.
     """
     opener = Opener(clock)
-    browser = Browser(Registry(buckets, open_views(buckets, clock)), opener, book)
-    return browser, GovernedTables(browser, opener)
+    views = open_views(buckets, clock)
+    registry = Registry(buckets, views)
+    browser = Browser(registry, opener, book)
+    tables = GovernedTables(browser, opener, temporary_root=temporary_root(buckets))
+    return Governed(registry, views, opener, browser, tables)
+
+
+def temporary_root(buckets: Mapping[str, Location]) -> Path | None:
+    """Return the folder of all temporary tables; None where the server has no folder of its own."""
+    system = buckets.get(SYSTEM_BUCKET)
+    return None if system is None else system.root / "_temporary"
 
 
 def tables_configuration(buckets: Iterable[Location], book: PolicyBook) -> dict[str, Any]:
@@ -196,8 +268,7 @@ def governed_tables(configuration: Mapping[str, Any]) -> GovernedTables:
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRequest("the configuration of the tables cannot be read") from None
-    _, tables = build(buckets, lambda: book, SystemClock())
-    return tables
+    return build(buckets, lambda: book, SystemClock()).tables
 
 
 __all__ = ["GovernedTables", "build", "governed_tables", "tables_configuration"]

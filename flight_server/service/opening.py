@@ -27,7 +27,7 @@ class Opener:
     """Snapshots of tables of every kind, shared by all who open tables in one process."""
 
     def __init__(self, clock: Clock) -> None:
-        self._delta = DeltaTables(clock)
+        self.delta = DeltaTables(clock)
         self._parquet = ParquetTables()
 
     def open(self, entry: Entry, *, as_of: AsOf | None = None, pin: Pin | None = None) -> Snapshot:
@@ -77,13 +77,13 @@ class Opener:
         if pin is not None:
             if pin.version is None:
                 raise no_version(name, "was replaced by another one")
-            return self._delta.pinned(path, pin.version, stamp=pin.stamp, name=name)
+            return self.delta.pinned(path, pin.version, stamp=pin.stamp, name=name)
         if as_of is None:
-            return self._delta.newest(path, name=name)
+            return self.delta.newest(path, name=name)
         if as_of.version is not None and as_of.time is None:
-            return self._delta.at_version(path, as_of.version, name=name)
+            return self.delta.at_version(path, as_of.version, name=name)
         if as_of.time is not None and as_of.version is None:
-            return self._delta.at_time(path, as_of.time, name=name)
+            return self.delta.at_time(path, as_of.time, name=name)
         raise InvalidRequest("a table is read as of a version or as of a time")
 
 

@@ -37,7 +37,8 @@ _UNSAFE = re.compile(r"%[0-9A-Fa-f]{2}|=|[\x00-\x1f\x7f]")
 class Permits:
     """Finds what a principal wants to change; raises what they are to hear otherwise.
 
-    ``views`` None stores none. Safe to use from many threads.
+    ``views`` None stores none. ``read_only`` are buckets that this server does not write. Safe to
+    use from many threads.
     """
 
     def __init__(
@@ -47,11 +48,13 @@ class Permits:
         views: Views | None,
         *,
         book: Callable[[], PolicyBook],
+        read_only: frozenset[str] = frozenset(),
     ) -> None:
         self._browser = browser
         self._registry = registry
         self._views = views
         self._book = book
+        self._read_only = read_only
 
     def find_for_write(self, principal: Principal, ref: TableRef) -> Entry:
         """Return the Delta table whose rows or columns are to be changed.
@@ -60,15 +63,23 @@ class Permits:
         when it may be read only, or is the server's; Unsupported for a view and for Parquet;
         Unavailable.
         """
+        return self._found(principal, ref, Privilege.WRITE)
+
+    def find_for_maintenance(self, principal: Principal, ref: TableRef) -> Entry:
+        """Return the Delta table whose files are to be put in order; raises likewise."""
+        return self._found(principal, ref, Privilege.MAINTAIN)
+
+    def _found(self, principal: Principal, ref: TableRef, privilege: Privilege) -> Entry:
         self._refuse_own(principal, ref)
-        may_read, may_write = self._rights(principal, ref)
+        may_read, may_write = self._rights(principal, ref, privilege)
         found = None
         if may_read or may_write:
             found = self._registry.find(ref) or self._registry.find_view(ref)
         if found is None:
             raise self._browser.missing(principal, ref)
         if not may_write:
-            raise _read_only(ref)
+            raise _read_only(ref, privilege)
+        self._check_writable(ref.bucket)
         if isinstance(found, View):
             raise Unsupported(f"{ref} is a view, whose rows cannot be changed: change its tables")
         if found.kind is not Kind.DELTA:
@@ -86,6 +97,7 @@ class Permits:
         self._refuse_own(principal, ref)
         if not self._rights(principal, ref)[1]:
             raise PermissionDenied(f"you may not write {ref}")
+        self._check_writable(ref.bucket)
         check_new_name(ref.schema, "schema")
         check_new_name(ref.table, "table")
         if not self._registry.has_schema(ref.bucket, ref.schema):
@@ -181,6 +193,7 @@ class Permits:
             raise
         if not may_write:
             raise _read_only(ref)
+        self._check_writable(ref.bucket)
         return self._stored().drop(ref, if_exists=command.if_exists)
 
     def drop_views(self, bucket: str, schema: str) -> int:
@@ -195,13 +208,15 @@ class Permits:
     def _view(self, ref: TableRef) -> View | None:
         return self._registry.find_view(ref)
 
-    def _rights(self, principal: Principal, ref: TableRef) -> tuple[bool, bool]:
+    def _rights(
+        self, principal: Principal, ref: TableRef, privilege: Privilege = Privilege.WRITE
+    ) -> tuple[bool, bool]:
+        """Whether a table may be read, and whether the other may be done to it."""
         book = self._book()
-        read, write = (
-            decide(book, principal, privilege, ref).allowed
-            for privilege in (Privilege.READ, Privilege.WRITE)
+        may_read, may_do = (
+            decide(book, principal, each, ref).allowed for each in (Privilege.READ, privilege)
         )
-        return read, write
+        return may_read, may_do
 
     def _check_bucket(self, principal: Principal, bucket: str) -> None:
         if not self._browser.sees_catalog(principal, bucket):
@@ -213,6 +228,11 @@ class Permits:
         # No table has this name, so only a right to the whole schema counts.
         if not self._rights(principal, TableRef(bucket, schema, ""))[1]:
             raise PermissionDenied(f"you may not write the whole schema {bucket}.{schema}")
+        self._check_writable(bucket)
+
+    def _check_writable(self, bucket: str) -> None:
+        if bucket in self._read_only:
+            raise Unsupported(f"the bucket {bucket} is read only on this server")
 
     def _refuse_own(self, principal: Principal, ref: TableRef) -> None:
         """Refuse what nobody changes by SQL, in words that fit what this caller can see."""
@@ -246,8 +266,9 @@ def check_new_name(name: str, what: str) -> None:
         )
 
 
-def _read_only(ref: TableRef) -> LakeflightError:
-    return PermissionDenied(f"you may read {ref} and not change it")
+def _read_only(ref: TableRef, privilege: Privilege = Privilege.WRITE) -> LakeflightError:
+    what = "change" if privilege is Privilege.WRITE else privilege.value
+    return PermissionDenied(f"you may read {ref} and not {what} it")
 
 
 def _servers_own() -> LakeflightError:

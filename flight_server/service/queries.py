@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -13,7 +14,14 @@ import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine.base import TEMPORARY_BUCKET, Description, Engine, Pin, Query, Temporary
+from flight_server.engine.base import (
+    TEMPORARY_BUCKET,
+    Description,
+    Engine,
+    Pin,
+    Query,
+    Temporary,
+)
 from flight_server.engine.messages import pin_from_json, pin_to_json
 from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
@@ -22,8 +30,6 @@ from flight_server.sql.names import AsOf
 from policies.names import Principal, TableRef
 
 _TICKET = "query"
-_HANDLE = "statement"
-_HANDLE_LIFE = timedelta(days=1)
 _DESCRIPTIONS_MAX = 1024
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,11 +45,15 @@ class QueryLimits:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A described query and the ticket that runs it, good until ``expires_at``."""
+    """A described query and the ticket that runs it, good until ``expires_at``.
+
+    ``total_records`` is -1 where nobody knows it before the query has run.
+    """
 
     schema: pa.Schema
     ticket: bytes
     expires_at: datetime
+    total_records: int = -1
 
 
 class Pins(Protocol):
@@ -61,9 +71,8 @@ class Pins(Protocol):
 class Queries:
     """The use cases of a query.
 
-    Nothing is kept between calls but descriptions, which any call could make again: tickets and
-    statement handles carry the work, sealed. They never carry the permission, which is asked again
-    whenever they are used.
+    Nothing is kept between calls but descriptions, which any call could make again: tickets carry
+    the work, sealed. They never carry the permission, which is asked again whenever they are used.
     """
 
     def __init__(
@@ -84,63 +93,59 @@ class Queries:
         self._running = running or Running(clock)
         self._descriptions = _Descriptions()
 
-    def plan(self, request: Request, sql: str) -> Planned:
-        """Describe a statement and make its ticket."""
-        query = self._query(request, sql)
+    def plan(self, request: Request, sql: str, parameters: bytes = b"") -> Planned:
+        """Describe a query with its bound rows and make its ticket."""
+        query = self._query(request, sql, parameters)
         description = self._describe(request, query)
-        now = self._clock.now()
-        expires_at = now + timedelta(seconds=self._limits.ticket_seconds_max)
         payload: dict[str, JSON] = {
             "sql": query.sql,
             "bucket": query.bucket,
             "schema": query.schema,
-            "user_id": request.principal.user_id,
             "pins": [pin_to_json(pin) for pin in description.pins],
-            "query_id": request.request_id,
-            "issued_at": now.timestamp(),
         }
         payload |= _temporary_to_json(query, description)
-        ticket = self._sealer.seal(_TICKET, payload, expires_at=expires_at)
-        return Planned(description.schema, ticket, expires_at)
+        if parameters:
+            payload["parameters"] = base64.b64encode(parameters).decode()
+        return self._planned(request, description.schema, payload)
 
-    def schema(self, request: Request, sql: str) -> pa.Schema:
-        """Return the schema that a statement's result will have."""
-        return self._describe(request, self._query(request, sql)).schema
+    def given(self, request: Request, rows: pa.Table, *, total_records: int = -1) -> Planned:
+        """Return the answer for rows that are known already and few: the ticket holds them."""
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        held = base64.b64encode(sink.getvalue()).decode()
+        planned = self._planned(request, rows.schema, {"rows": held})
+        return replace(planned, total_records=total_records)
 
-    def prepare(self, request: Request, sql: str) -> tuple[bytes, pa.Schema]:
-        """Check a statement and return a handle to it, and the schema of its result."""
-        query = self._query(request, sql)
-        schema = self._describe(request, query).schema
-        payload = {
-            "sql": query.sql,
-            "bucket": query.bucket,
-            "schema": query.schema,
-            "user_id": request.principal.user_id,
-        }
-        expires_at = self._clock.now() + _HANDLE_LIFE
-        return self._sealer.seal(_HANDLE, payload, expires_at=expires_at), schema
+    def describe(self, request: Request, sql: str, parameters: bytes = b"") -> Description:
+        """Return what a query will return and which parameters it takes."""
+        return self._describe(request, self._query(request, sql, parameters))
 
-    def prepared(self, request: Request, handle: bytes) -> tuple[Request, str]:
-        """Open a handle.
-
-        The statement, and the request with the names as they stood when it was prepared.
-        """
-        payload = self._open(request, _HANDLE, handle)
-        return _within(request, payload), payload["sql"]
+    def check_size(self, sql: str) -> None:
+        """Raise LimitExceeded for a statement that is too long to be looked at."""
+        size = len(sql.encode("utf-8", "surrogatepass"))
+        if size > self._limits.sql_bytes_max:
+            raise errors.LimitExceeded(
+                f"the statement has {size} bytes; sql_bytes_max={self._limits.sql_bytes_max}"
+            )
 
     def stream(self, request: Request, ticket: bytes) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Run what a ticket describes, on the very states that it was planned on."""
-        payload = self._open(request, _TICKET, ticket)
+        payload = self._open(request, ticket)
+        if (held := payload.get("rows")) is not None:
+            rows = pa.ipc.open_stream(base64.b64decode(held)).read_all()
+            return rows.schema, iter(rows.to_batches())
         query = Query(
             sql=payload["sql"],
             principal=request.principal,
             bucket=payload["bucket"],
             schema=payload["schema"],
             pins=tuple(pin_from_json(pin) for pin in payload["pins"]),
+            parameters=base64.b64decode(payload.get("parameters", "")),
             temporary=_temporary_from_json(request, payload),
         )
         for pin in query.pins:
-            self._tables.check(pin.ref, query.principal)
+            self._check(request, pin)
         with self._running.enter(
             request, query.sql, kind=Kind.QUERY, query_id=payload["query_id"]
         ) as run:
@@ -156,6 +161,8 @@ class Queries:
         payload = self._sealer.open(_TICKET, ticket, now=_BEGINNING)
         if not request.principal.is_admin:
             _check_owner(request, payload)
+        if "rows" in payload:
+            return False  # it was run when it was planned
         return self._running.cancel_ticket(payload["query_id"])
 
     def renew(self, request: Request, ticket: bytes) -> tuple[bytes, datetime]:
@@ -163,7 +170,7 @@ class Queries:
 
         However often it is renewed, it ends ``ticket_renewed_seconds_max`` after it was made.
         """
-        payload = self._open(request, _TICKET, ticket)
+        payload = self._open(request, ticket)
         self._running.check(payload["query_id"])
         limits = self._limits
         issued_at = datetime.fromtimestamp(payload["issued_at"], UTC)
@@ -174,18 +181,33 @@ class Queries:
         )
         return self._sealer.seal(_TICKET, payload, expires_at=expires_at), expires_at
 
-    def _query(self, request: Request, sql: str) -> Query:
-        size = len(sql.encode("utf-8", "surrogatepass"))
-        if size > self._limits.sql_bytes_max:
-            raise errors.LimitExceeded(
-                f"the statement has {size} bytes; sql_bytes_max={self._limits.sql_bytes_max}"
-            )
+    def _query(self, request: Request, sql: str, parameters: bytes) -> Query:
         return Query(
             sql=sql,
             principal=request.principal,
             bucket=request.bucket,
             schema=request.schema,
+            parameters=parameters,
             temporary=request.temporary,
+        )
+
+    def _check(self, request: Request, pin: Pin) -> None:
+        """Raise NotFound for a table that the caller, or this session of theirs, may not read."""
+        own = None if request.temporary is None else request.temporary.schema
+        if pin.ref.bucket == TEMPORARY_BUCKET and pin.ref.schema != own:
+            raise errors.NotFound(
+                f"the table {pin.ref.table} does not exist", code="table_not_found"
+            )
+        self._tables.check(pin.ref, request.principal)
+
+    def _planned(self, request: Request, schema: pa.Schema, payload: dict[str, JSON]) -> Planned:
+        now = self._clock.now()
+        expires_at = now + timedelta(seconds=self._limits.ticket_seconds_max)
+        payload["user_id"] = request.principal.user_id
+        payload["query_id"] = request.request_id
+        payload["issued_at"] = now.timestamp()
+        return Planned(
+            schema, self._sealer.seal(_TICKET, payload, expires_at=expires_at), expires_at
         )
 
     def _describe(self, request: Request, query: Query) -> Description:
@@ -208,34 +230,10 @@ class Queries:
                 return False
         return True
 
-    def _open(self, request: Request, kind: str, sealed: bytes) -> dict[str, Any]:
-        payload = self._sealer.open(kind, sealed, now=self._clock.now())
+    def _open(self, request: Request, ticket: bytes) -> dict[str, Any]:
+        payload = self._sealer.open(_TICKET, ticket, now=self._clock.now())
         _check_owner(request, payload)
         return payload
-
-
-class _Descriptions:
-    """Descriptions used last, by the whole query.
-
-    Statement, principal with roles, and default names.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Query, Description] = OrderedDict()
-
-    def get(self, query: Query) -> Description | None:
-        with self._lock:
-            found = self._kept.get(query)
-            if found is not None:
-                self._kept.move_to_end(query)
-            return found
-
-    def put(self, query: Query, description: Description) -> None:
-        with self._lock:
-            self._kept[query] = description
-            while len(self._kept) > _DESCRIPTIONS_MAX:
-                self._kept.popitem(last=False)
 
 
 def _check_owner(request: Request, payload: dict[str, Any]) -> None:
@@ -264,5 +262,25 @@ def _temporary_from_json(request: Request, payload: dict[str, Any]) -> Temporary
     return Temporary(schema, frozenset(tables))
 
 
-def _within(request: Request, payload: dict[str, Any]) -> Request:
-    return replace(request, bucket=payload["bucket"], schema=payload["schema"])
+class _Descriptions:
+    """Descriptions used last, by the whole query.
+
+    Statement, principal with roles, and default names.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Query, Description] = OrderedDict()
+
+    def get(self, query: Query) -> Description | None:
+        with self._lock:
+            found = self._kept.get(query)
+            if found is not None:
+                self._kept.move_to_end(query)
+            return found
+
+    def put(self, query: Query, description: Description) -> None:
+        with self._lock:
+            self._kept[query] = description
+            while len(self._kept) > _DESCRIPTIONS_MAX:
+                self._kept.popitem(last=False)

@@ -41,7 +41,8 @@ class Lakehouse:
         self.clock = FixedClock()
         self.browser: Browser
         self.tables: GovernedTables
-        self.browser, self.tables = build(locate_all(buckets), lambda: self.book, self.clock)
+        governed = build(locate_all(buckets), lambda: self.book, self.clock)
+        self.browser, self.tables = governed.browser, governed.tables
 
     def allow(self, *resource: str, user: str = "bob") -> None:
         """Let a user read a resource."""

@@ -1,0 +1,206 @@
+"""Builds what the methods of the wire call, out of an engine and the settings."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from flight_server import errors
+from flight_server.clock import Clock
+from flight_server.engine.base import Engine
+from flight_server.ops.settings import Settings
+from flight_server.protocol.sql_info import Abilities
+from flight_server.protocol.tickets import Sealer
+from flight_server.rpc.catalog import CatalogReplies
+from flight_server.rpc.server import UseCases
+from flight_server.service import governed
+from flight_server.service.changes import Changes
+from flight_server.service.definitions import Definitions
+from flight_server.service.loads import Loads
+from flight_server.service.making import Making
+from flight_server.service.permits import Permits
+from flight_server.service.queries import Queries, QueryLimits
+from flight_server.service.running import Running
+from flight_server.service.sessions import SessionLimits, Sessions
+from flight_server.service.statements import Statements
+from flight_server.service.targets import Targets
+from flight_server.service.upkeep import Upkeep
+from flight_server.service.writes import Writes
+from flight_server.storage.commits import Commits
+from flight_server.storage.creation import Creation
+from flight_server.storage.files import DataFileWriter, FileOptions
+from flight_server.storage.intake import IntakeLimits
+from flight_server.storage.locations import Location, locate_all
+from flight_server.storage.roots import RootLock, clean
+from policies.decide import SYSTEM_BUCKET
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the use cases are made of."""
+
+    settings: Settings
+    engine: Engine
+    sealer: Sealer
+    clock: Clock
+    random_bytes: Callable[[int], bytes]
+    read_only: frozenset[str]
+
+
+def build_use_cases(parts: Parts) -> UseCases:
+    """Build everything between the wire and the engine."""
+    settings, clock = parts.settings, parts.clock
+    located = buckets(settings)
+    book = settings.policy_book()
+    found = governed.build(located, lambda: book, clock)
+    sessions = Sessions(
+        found.browser, _session_limits(settings), clock=clock, random_bytes=parts.random_bytes
+    )
+    running = Running(clock)
+    queries = Queries(
+        parts.engine,
+        found.tables,
+        parts.sealer,
+        limits=QueryLimits(
+            sql_bytes_max=settings.limits.sql_bytes_max,
+            ticket_seconds_max=settings.limits.ticket_seconds_max,
+            ticket_renewed_seconds_max=settings.limits.ticket_renewed_seconds_max,
+        ),
+        clock=clock,
+        running=running,
+    )
+    permits = Permits(
+        found.browser, found.registry, found.views, book=lambda: book, read_only=parts.read_only
+    )
+    root = governed.temporary_root(located)
+    assert root is not None  # noqa: S101  the server's own bucket is always among them
+    targets = Targets(permits, found.tables, sessions, temporary_root=root)
+    commits = Commits(clock, random_bytes=parts.random_bytes)
+    creation = Creation(clock, random_bytes=parts.random_bytes)
+    making = Making(commits, creation)
+    changes = Changes(
+        parts.engine,
+        sessions,
+        running,
+        targets=targets,
+        writes=Writes(parts.engine, targets, commits),
+        definitions=Definitions(
+            parts.engine,
+            queries,
+            targets,
+            permits=permits,
+            registry=found.registry,
+            commits=commits,
+            making=making,
+        ),
+        upkeep=Upkeep(
+            parts.engine,
+            targets,
+            commits,
+            snapshots=found.opener.delta,
+            clock=clock,
+            file_bytes_target=settings.storage.file_bytes_target,
+        ),
+    )
+    return UseCases(
+        statements=Statements(queries, changes, parts.sealer, clock=clock),
+        queries=queries,
+        loads=Loads(targets, making, commits, writers=_writers(parts), limits=IntakeLimits()),
+        catalog=CatalogReplies(found.browser, _abilities(settings)),
+        sessions=sessions,
+        running=running,
+    )
+
+
+def _abilities(settings: Settings) -> Abilities:
+    return Abilities(
+        writes=True,
+        ddl_schema=True,
+        ddl_table=True,
+        ingest=True,
+        cancel=True,
+        batch_updates=True,
+        statement_bytes_max=settings.limits.sql_bytes_max,
+    )
+
+
+def _session_limits(settings: Settings) -> SessionLimits:
+    limits = settings.limits
+    return SessionLimits(
+        sessions_max=limits.sessions_max,
+        sessions_per_user_max=limits.sessions_per_user_max,
+        session_idle_seconds_max=limits.session_idle_seconds_max,
+    )
+
+
+def _writers(parts: Parts) -> Callable[[Path, pa.Schema, tuple[str, ...]], DataFileWriter]:
+    options = FileOptions(file_bytes_target=parts.settings.storage.file_bytes_target)
+
+    def writer(folder: Path, schema: pa.Schema, columns: tuple[str, ...]) -> DataFileWriter:
+        return DataFileWriter(
+            folder,
+            schema,
+            partition_columns=columns,
+            options=options,
+            clock=parts.clock,
+            random_bytes=parts.random_bytes,
+        )
+
+    return writer
+
+
+class Roots:
+    """The locks on the roots of all buckets, held while the server runs."""
+
+    def __init__(self) -> None:
+        self._locks: list[RootLock] = []
+        self.read_only: frozenset[str] = frozenset()
+
+    def take(self, settings: Settings) -> None:
+        """Lock every root and clear what the last server left there; none when read-only.
+
+        Raises InvalidRequest (``invalid_settings``) when another server has one of them.
+        """
+        located = buckets(settings)
+        if settings.storage.read_only:
+            self.read_only = frozenset(located)
+            return
+        try:
+            for location in located.values():
+                self._locks.append(RootLock(location))
+        except errors.InvalidRequest:
+            self.close()
+            raise
+        self.read_only = frozenset(
+            lock.location.catalog for lock in self._locks if not lock.writable
+        )
+        for lock in self._locks:
+            clean(lock)
+        root = governed.temporary_root(located)
+        if root is not None and SYSTEM_BUCKET not in self.read_only:
+            shutil.rmtree(root, ignore_errors=True)
+
+    def close(self) -> None:
+        """Let go of the roots."""
+        for lock in self._locks:
+            lock.close()
+        self._locks.clear()
+
+
+def buckets(settings: Settings) -> dict[str, Location]:
+    """Return where all buckets lie, the server's own included, by the name of their catalog.
+
+    Raises InvalidRequest when two are one, Unsupported for a kind of storage that is not served.
+    """
+    storage = settings.storage
+    return locate_all(
+        {
+            "primary": storage.primary_uri,
+            **storage.buckets,
+            SYSTEM_BUCKET: str(storage.system_path),
+        }
+    )

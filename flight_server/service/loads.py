@@ -1,0 +1,174 @@
+"""Bulk loads: a stream of Arrow data becomes rows of a table in one commit.
+
+The gateway writes the files itself, while the data come in: nothing is visible before the end of
+the stream was seen and all of it is on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from flight_server import errors
+from flight_server.protocol.commands import (
+    StatementIngest,
+    TableDefinitionOptions,
+    TableExists,
+    TableNotExist,
+)
+from flight_server.service.making import Filled, Making
+from flight_server.service.request import Request
+from flight_server.service.targets import Target, Targets
+from flight_server.service.writes import author_of, commit
+from flight_server.sql.commands import IfThere
+from flight_server.storage.changes import Change
+from flight_server.storage.commits import Commits
+from flight_server.storage.files import DataFile, DataFileWriter
+from flight_server.storage.fit import Fitter, table_schema
+from flight_server.storage.intake import IntakeLimits, taken_in
+from policies.names import TableRef
+
+# Makes the writer of the data files of one load: folder, columns, partition columns.
+Writers = Callable[[Path, pa.Schema, tuple[str, ...]], DataFileWriter]
+
+
+class Incoming(Protocol):
+    """Data on their way in, neither bounded nor validated yet."""
+
+    def schema(self) -> pa.Schema | None:
+        """Return the schema that was sent, None when there are no data at all."""
+        ...
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Give the batches; ends only where the client ended the stream."""
+        ...
+
+
+class Loads:
+    """The use cases of a bulk load."""
+
+    def __init__(
+        self,
+        targets: Targets,
+        making: Making,
+        commits: Commits,
+        *,
+        writers: Writers,
+        limits: IntakeLimits,
+    ) -> None:
+        self._targets = targets
+        self._making = making
+        self._commits = commits
+        self._writers = writers
+        self._limits = limits
+
+    def append(self, request: Request, ref: TableRef, incoming: Incoming) -> int:
+        """Add rows to a table that is there; return how many."""
+        target = self._targets.to_write(request, ref, also_reads=False)
+        return self._append(request, target, _schema(incoming), incoming)
+
+    def ingest(self, request: Request, command: StatementIngest, incoming: Incoming) -> int:
+        """Load rows the way the command says; return how many there were.
+
+        Raises AlreadyExists (``table_exists``) and NotFound (``table_not_found``) where the command
+        wants the table to be missing or there.
+        """
+        options = command.table_definition_options or TableDefinitionOptions()
+        if command.options:
+            raise errors.Unsupported(
+                "options of an ingest are not supported; there were:"
+                f" {', '.join(sorted(command.options)[:5])}"
+            )
+        ref = TableRef(
+            command.catalog or request.bucket, command.schema or request.schema, command.table
+        )
+        schema = _schema(incoming)
+        target = self._target(request, command, ref, may_create=_may_create(options))
+        if target.exists and options.if_exists is TableExists.APPEND:
+            return self._append(request, target, schema, incoming)
+        if target.exists and options.if_exists is not TableExists.REPLACE:
+            raise errors.AlreadyExists(
+                f"there is a table {target.name} already", code="table_exists"
+            )
+        if not target.exists and not _may_create(options):
+            raise errors.NotFound(f"the table {target.name} does not exist", code="table_not_found")
+        rows = self._making.make(
+            request,
+            target,
+            lambda folder: self._fill(folder, table_schema(schema), (), schema, incoming),
+            if_there=IfThere.REPLACE if target.exists else IfThere.FAIL,
+        )
+        if target.is_temporary:
+            self._targets.remember_temporary(request, target)
+        return 0 if rows is None else rows
+
+    def _target(
+        self, request: Request, command: StatementIngest, ref: TableRef, *, may_create: bool
+    ) -> Target:
+        if command.temporary:
+            if command.catalog or command.schema:
+                raise errors.InvalidRequest("a temporary table has neither catalog nor schema")
+            return self._targets.to_create(request, ref, is_temporary=True)
+        if may_create:
+            return self._targets.to_create(request, ref)
+        return self._targets.to_write(request, ref, also_reads=False)
+
+    def _append(
+        self, request: Request, target: Target, schema: pa.Schema, incoming: Incoming
+    ) -> int:
+        key = request.idempotency_key
+        if key is not None:
+            known = self._commits.known(
+                target.path, request.principal.user_id, key=key, name=target.name
+            )
+            if known is not None:
+                return known
+        with self._commits.writing(target.path):
+            head = self._commits.head(target.path, name=target.name)
+            filled = self._fill(target.path, head.schema, head.partition_columns, schema, incoming)
+            change = Change(
+                "WRITE",
+                author_of(request),
+                adds=filled.files,
+                parameters={"mode": "Append"},
+                rows=filled.rows,
+                table_id=head.table_id,
+                schema=head.schema,
+                idempotency_key=key,
+            )
+            return commit(self._commits, target, change).rows
+
+    def _fill(
+        self,
+        folder: Path,
+        columns: pa.Schema,
+        partition_columns: tuple[str, ...],
+        schema: pa.Schema,
+        incoming: Incoming,
+    ) -> Filled:
+        fitter = Fitter(schema, columns, by_name=True, rounds=False)
+        writer = self._writers(folder, columns, partition_columns)
+        rows = 0
+        try:
+            for batch in taken_in(incoming, self._limits):
+                rows += batch.num_rows
+                writer.write(fitter.fit(batch))
+            files: tuple[DataFile, ...] = writer.finish()
+        except BaseException:
+            writer.abandon()
+            raise
+        return Filled(columns, files, rows)
+
+
+def _schema(incoming: Incoming) -> pa.Schema:
+    schema = incoming.schema()
+    if schema is None:
+        raise errors.InvalidRequest("a load needs data: the client sent a descriptor and no more")
+    return schema
+
+
+def _may_create(options: TableDefinitionOptions) -> bool:
+    return options.if_not_exist is TableNotExist.CREATE

@@ -1,0 +1,160 @@
+"""From the names in a statement to the folders that it changes, temporary tables included."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar, cast
+
+from flight_server.engine.base import TEMPORARY_BUCKET, Pin
+from flight_server.errors import NotFound, PermissionDenied
+from flight_server.service.governed import GovernedTables
+from flight_server.service.permits import Permits, check_new_name
+from flight_server.service.request import Request
+from flight_server.service.sessions import Session, Sessions
+from flight_server.sql.commands import (
+    AlterTable,
+    Command,
+    CreateSchema,
+    CreateTable,
+    CreateView,
+    DropSchema,
+    DropView,
+    RenameTable,
+    SetOption,
+    Use,
+)
+from flight_server.sql.names import DEFAULT
+from policies.names import TableRef
+
+C = TypeVar("C", bound=Command)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A table that is to be changed or made: its full name and its folder."""
+
+    ref: TableRef
+    path: Path
+    exists: bool = True
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it ends with its session."""
+        return self.ref.bucket == TEMPORARY_BUCKET
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return self.ref.table if self.is_temporary else str(self.ref)
+
+
+class Targets:
+    """Finds targets for those who may change them. Safe to use from many threads.
+
+    ``temporary_root`` is the folder of all temporary tables, one schema for each session.
+    """
+
+    def __init__(
+        self,
+        permits: Permits,
+        tables: GovernedTables,
+        sessions: Sessions,
+        *,
+        temporary_root: Path,
+    ) -> None:
+        self._permits = permits
+        self._tables = tables
+        self._sessions = sessions
+        self._temporary_root = temporary_root
+        sessions.when_closed(self._remove_temporary)
+
+    def resolved(self, request: Request, command: C) -> C:
+        """Return a statement that was read with ``DEFAULT`` names under the names they mean.
+
+        A bare name means a temporary table of the session first, except where something that stays
+        is made.
+        """
+        if isinstance(command, CreateSchema | DropSchema):
+            bucket = request.bucket if command.bucket == DEFAULT else command.bucket
+            return cast("C", replace(command, bucket=bucket))
+        if isinstance(command, Use | SetOption):
+            return command
+        stays = isinstance(command, CreateTable | CreateView | DropView)
+        target = self._named(request, command.target, may_be_temporary=not stays)
+        if isinstance(command, AlterTable) and isinstance(command.change, RenameTable):
+            new = self._named(request, command.change.new, may_be_temporary=False)
+            return cast("C", replace(command, target=target, change=RenameTable(new)))
+        return cast("C", replace(command, target=target))
+
+    def to_write(self, request: Request, ref: TableRef, *, also_reads: bool) -> Target:
+        """Return a table whose rows or columns are to be changed; raises as ``Permits`` does.
+
+        Also PermissionDenied when its rows are read for that and the caller may not read them.
+        """
+        if ref.bucket == TEMPORARY_BUCKET:
+            return Target(ref, self._temporary_path(ref))
+        entry = self._permits.find_for_write(request.principal, ref)
+        if also_reads:
+            try:
+                self._tables.check(ref, request.principal)
+            except NotFound:
+                raise PermissionDenied(
+                    f"to change rows of {ref} you need the right to read them as well"
+                ) from None
+        return Target(ref, entry.path)
+
+    def to_maintain(self, request: Request, ref: TableRef) -> Target:
+        """Return a table whose files are to be put in order; raises as ``Permits`` does."""
+        if ref.bucket == TEMPORARY_BUCKET:
+            return Target(ref, self._temporary_path(ref))
+        return Target(ref, self._permits.find_for_maintenance(request.principal, ref).path)
+
+    def to_create(self, request: Request, ref: TableRef, *, is_temporary: bool = False) -> Target:
+        """Return the place of a table that is to be made, whether or not something is there."""
+        if is_temporary:
+            check_new_name(ref.table, "table")
+            schema = self._sessions.open(request).temporary_schema
+            ref = TableRef(TEMPORARY_BUCKET, schema, ref.table)
+            path = self._temporary_path(ref)
+            return Target(ref, path, exists=path.is_dir())
+        path = self._permits.may_create(request.principal, ref)
+        if not self._permits.is_taken(ref):
+            return Target(ref, path, exists=False)
+        # Only what may be written can be replaced; the error for anything else is that of a write.
+        return Target(ref, self._permits.find_for_write(request.principal, ref).path)
+
+    def pin(self, request: Request, target: Target) -> Pin:
+        """Return the newest state of a table."""
+        return self._tables.pin(target.ref, request.principal, as_of=None)
+
+    def remember_temporary(self, request: Request, target: Target) -> None:
+        """Let a temporary table be found by its name; it is removed if the session has ended."""
+        try:
+            self._sessions.open(request).add_temporary(target.ref.table)
+        except Exception:
+            shutil.rmtree(target.path, ignore_errors=True)
+            raise
+
+    def forget_temporary(self, request: Request, target: Target) -> None:
+        """Let the name of a dropped temporary table mean what it meant before."""
+        if target.is_temporary:
+            self._sessions.open(request).remove_temporary(target.ref.table)
+
+    def _named(self, request: Request, ref: TableRef, *, may_be_temporary: bool) -> TableRef:
+        temporary = request.temporary
+        is_bare = ref.bucket == ref.schema == DEFAULT
+        if may_be_temporary and is_bare and temporary and ref.table in temporary.tables:
+            return TableRef(TEMPORARY_BUCKET, temporary.schema, ref.table)
+        if ref.bucket == TEMPORARY_BUCKET:
+            raise NotFound(f"the table {ref} does not exist", code="table_not_found")
+        bucket = request.bucket if ref.bucket == DEFAULT else ref.bucket
+        schema = request.schema if ref.schema == DEFAULT else ref.schema
+        return TableRef(bucket, schema, ref.table)
+
+    def _temporary_path(self, ref: TableRef) -> Path:
+        return self._temporary_root / ref.schema / ref.table
+
+    def _remove_temporary(self, session: Session) -> None:
+        shutil.rmtree(self._temporary_root / session.temporary_schema, ignore_errors=True)

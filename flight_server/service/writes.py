@@ -1,0 +1,187 @@
+"""Statements that change rows: computed by the engine into data files, then committed.
+
+INSERT only adds, so any number of them run at the same time. What changes rows that are there takes
+its turn at the table, and begins anew when another writer came in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
+from typing import TypeVar
+
+from flight_server import errors
+from flight_server.engine.base import Engine, Query, WriteTarget, Written
+from flight_server.service.request import Request
+from flight_server.service.statements import Bound
+from flight_server.service.targets import Target, Targets
+from flight_server.sql.commands import Delete, Dml, Insert, Merge, Truncate, Update
+from flight_server.storage.changes import Author, Change, Committed
+from flight_server.storage.commits import COMMIT_UNKNOWN, Commits
+from flight_server.storage.files import DataFile, remove_data_files
+from policies.names import Principal
+
+REWRITE_ATTEMPTS_MAX = 8
+T = TypeVar("T")
+_OPERATIONS: Mapping[type, str] = {
+    Insert: "WRITE",
+    Update: "UPDATE",
+    Delete: "DELETE",
+    Merge: "MERGE",
+    Truncate: "TRUNCATE",
+}
+
+
+class Writes:
+    """The use cases of INSERT, UPDATE, DELETE, MERGE and TRUNCATE."""
+
+    def __init__(self, engine: Engine, targets: Targets, commits: Commits) -> None:
+        self._engine = engine
+        self._targets = targets
+        self._commits = commits
+
+    def change(self, request: Request, command: Dml, bound: Bound) -> int:
+        """Execute a statement; return how many rows it changed.
+
+        A key of the request makes a repeat harmless: it answers what the first one did.
+        """
+        target = self._targets.to_write(
+            request, command.target, also_reads=not isinstance(command, Insert)
+        )
+        known = self._known(request, target)
+        if known is not None:
+            return known
+        if isinstance(command, Insert):
+            return self._insert(request, command, bound, target)
+        if isinstance(command, Truncate):
+            return self._truncate(request, target)
+        return self._rewrite(request, command, bound, target)
+
+    def _known(self, request: Request, target: Target) -> int | None:
+        key = request.idempotency_key
+        if key is None:
+            return None
+        return self._commits.known(
+            target.path, request.principal.user_id, key=key, name=target.name
+        )
+
+    def _insert(self, request: Request, command: Insert, bound: Bound, target: Target) -> int:
+        with self._commits.writing(target.path):
+            head = self._commits.head(target.path, name=target.name)
+            written = self._engine.write(
+                query_of(bound),
+                WriteTarget(str(target.path), head.schema, head.partition_columns),
+                is_cancelled=request.is_cancelled,
+            )
+            change = Change(
+                "WRITE",
+                author_of(request),
+                adds=data_files(written),
+                removes_all=command.overwrite,
+                parameters={"mode": "Overwrite" if command.overwrite else "Append"},
+                rows=written.inserted,
+                table_id=head.table_id,
+                schema=head.schema,
+                idempotency_key=request.idempotency_key,
+            )
+            return commit(self._commits, target, change).rows
+
+    def _truncate(self, request: Request, target: Target) -> int:
+        with self._commits.rewriting(target.path):
+            head = self._commits.head(target.path, name=target.name, with_files=True)
+            counts = [file.rows for file in head.files or ()]
+            change = Change(
+                "TRUNCATE",
+                author_of(request),
+                removes_all=True,
+                # A log may leave out how many rows a file holds.
+                rows=-1 if None in counts else sum(count or 0 for count in counts),
+                table_id=head.table_id,
+                idempotency_key=request.idempotency_key,
+            )
+            return commit(self._commits, target, change).rows
+
+    def _rewrite(
+        self, request: Request, command: Update | Delete | Merge, bound: Bound, target: Target
+    ) -> int:
+        return retried(
+            lambda: self._commits.rewriting(target.path),
+            lambda: self._rewrite_once(request, command, bound, target),
+        )
+
+    def _rewrite_once(
+        self, request: Request, command: Update | Delete | Merge, bound: Bound, target: Target
+    ) -> int:
+        pin = self._targets.pin(request, target)
+        head = self._commits.head(target.path, name=target.name)
+        written = self._engine.write(
+            query_of(bound),
+            WriteTarget(str(target.path), head.schema, head.partition_columns, pin=pin),
+            is_cancelled=request.is_cancelled,
+        )
+        rows = written.inserted + written.updated + written.deleted
+        change = Change(
+            _OPERATIONS[type(command)],
+            author_of(request),
+            adds=data_files(written),
+            removes=written.removed,
+            rows=rows,
+            table_id=head.table_id,
+            schema=head.schema,
+            # What only adds rows depends on the rows that it did not find.
+            read_version=pin.version,
+            idempotency_key=request.idempotency_key,
+        )
+        if not (change.adds or change.removes or change.idempotency_key):
+            return rows
+        return commit(self._commits, target, change).rows
+
+
+def retried(turn: Callable[[], AbstractContextManager[None]], attempt: Callable[[], T]) -> T:
+    """Return what an attempt returns, made in a turn of its own after each conflict.
+
+    Raises Conflict when another writer came in between each of them.
+    """
+    for _ in range(REWRITE_ATTEMPTS_MAX - 1):
+        with turn(), suppress(errors.Conflict):
+            return attempt()
+    with turn():
+        return attempt()
+
+
+def query_of(bound: Bound) -> Query:
+    """Return what the engine is asked to run for a statement."""
+    request = bound.request
+    return Query(
+        sql=bound.sql,
+        principal=request.principal,
+        bucket=request.bucket,
+        schema=request.schema,
+        parameters=bound.parameters,
+        temporary=request.temporary,
+    )
+
+
+def author_of(request: Request) -> Author:
+    """Return whose change a request makes."""
+    principal: Principal = request.principal
+    return Author(principal.user_id, principal.username, request.request_id)
+
+
+def data_files(written: Written) -> tuple[DataFile, ...]:
+    """Return the files that a write made, as a commit takes them."""
+    return tuple(map(DataFile.from_json, written.files))
+
+
+def commit(commits: Commits, target: Target, change: Change) -> Committed:
+    """Commit a change; its new files go away again when nothing refers to them."""
+    files = tuple(file for file in change.adds if isinstance(file, DataFile))
+    try:
+        committed = commits.commit(target.path, change, name=target.name)
+    except errors.LakeflightError as error:
+        if error.code != COMMIT_UNKNOWN:
+            remove_data_files(target.path, files)
+        raise
+    if committed.repeated:
+        remove_data_files(target.path, files)
+    return committed
