@@ -9,8 +9,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from flight_server.errors import Unavailable
 from flight_server.storage.delta_actions import ActiveFile, NewFile, TableMetadata
 from flight_server.storage.replay import APP_PREFIX
+
+# The code of the one failure after which a change may have been made all the same.
+COMMIT_UNKNOWN = "commit_unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,14 @@ class Committed:
     version: int | None
     rows: int
     repeated: bool = False
+
+
+def unknown_outcome(name: str) -> Unavailable:
+    """Return the error for a change that may or may not have been made."""
+    return Unavailable(
+        f"it is not known whether the table {name} was changed; look before repeating it",
+        code=COMMIT_UNKNOWN,
+    )
 
 
 def app_id_of(user_id: str, key: str) -> str:

@@ -17,7 +17,14 @@ from pathlib import Path
 
 from flight_server.clock import Clock
 from flight_server.errors import Conflict, LakeflightError, NotFound, Unavailable
-from flight_server.storage.changes import Change, Committed, app_id_of, recalled
+from flight_server.storage.changes import (
+    COMMIT_UNKNOWN,
+    Change,
+    Committed,
+    app_id_of,
+    recalled,
+    unknown_outcome,
+)
 from flight_server.storage.checkpoints import make_checkpoint
 from flight_server.storage.delta import table_folder
 from flight_server.storage.delta_actions import entry_bytes, millis
@@ -30,8 +37,8 @@ from flight_server.storage.recent import Recent
 from flight_server.storage.replay import LogState, advance, read_state
 from flight_server.storage.turns import Turns
 
-# The code of the one failure after which the change may have been made all the same.
-COMMIT_UNKNOWN = "commit_unknown"
+__all__ = ["COMMIT_UNKNOWN", "CommitLimits", "Commits"]
+
 CHECKPOINT_VERSIONS = 100
 _INTERVAL = "delta.checkpointInterval"
 
@@ -67,7 +74,7 @@ class _Waiting:
             return self.outcome
         error = self.error
         if error is None:
-            raise _unknown(self.name)
+            raise unknown_outcome(self.name)
         # One failure may answer several threads, and a traceback belongs to one of them.
         raise type(error)(
             error.message, code=error.code, retry_after_seconds=error.retry_after_seconds
@@ -233,7 +240,7 @@ class Commits:
             self._fail(root, group, error)
             return None
         except BaseException:
-            self._fail(root, group, _unknown(waiting.name))
+            self._fail(root, group, unknown_outcome(waiting.name))
             raise
         finally:
             with table.changed:
@@ -301,7 +308,7 @@ class Commits:
                 return False
         except OSError:
             if _holds(path, content):
-                raise _unknown(name) from None
+                raise unknown_outcome(name) from None
             raise Unavailable(f"the log of the table {name} cannot be written") from None
         state.apply(number, actions)
         state.mark = mark_of(str(path))
@@ -372,10 +379,3 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
     except OSError:
         return True  # it cannot be told, so nobody may take it for not made
-
-
-def _unknown(name: str) -> Unavailable:
-    return Unavailable(
-        f"it is not known whether the table {name} was changed; look before repeating it",
-        code=COMMIT_UNKNOWN,
-    )

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from flight_server.clock import Clock
 from flight_server.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
-from flight_server.storage.changes import Change, Committed
+from flight_server.storage.changes import Change, Committed, unknown_outcome
 from flight_server.storage.delta_actions import (
     TableMetadata,
     entry_bytes,
@@ -92,7 +92,7 @@ class Creation:
 
         ``change`` brings the files, which lie in ``staged``, synced with their folders. On an error
         the staged folder stays, for ``discard``. Raises AlreadyExists when the place was taken
-        meanwhile, Unsupported, Unavailable.
+        meanwhile, Unsupported, Unavailable (``commit_unknown`` as in ``Commits.commit``).
         """
         _check_place(final)
         actions = first_actions(change, metadata, name=name, at_ms=millis(self._clock.now()))
@@ -101,11 +101,14 @@ class Creation:
             sync_folder(staged)
             _check_free(final, name)
             staged.rename(final)
-            sync_folder(final.parent)
         except OSError as error:
             if error.errno in _TAKEN:
                 raise _taken(name) from None
             raise Unavailable(f"the table {name} cannot be made: storage refuses") from None
+        try:
+            sync_folder(final.parent)
+        except OSError:
+            raise unknown_outcome(name) from None
         return Committed(0, change.rows)
 
     def discard(self, staged: Path) -> None:

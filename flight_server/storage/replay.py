@@ -194,7 +194,9 @@ def _from_checkpoint(
             break
         state = LogState(root, files={} if with_files else None)
         try:
-            for action in checkpoint_actions(listing.folder, base, with_files=with_files):
+            for action in checkpoint_actions(
+                listing.folder, base, name=name, with_files=with_files
+            ):
                 state.apply(base, action)
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
             continue  # left half-written by a power cut; the entries before it may still be there
@@ -211,7 +213,7 @@ def _from_checkpoint(
 
 
 def checkpoint_actions(
-    folder: str, version: int, *, with_files: bool, with_removes: bool = False
+    folder: str, version: int, *, name: str, with_files: bool, with_removes: bool = False
 ) -> Iterator[list[Action]]:
     """Read the actions of a classic checkpoint.
 
@@ -221,7 +223,7 @@ def checkpoint_actions(
     parts = sorted(Path(folder).glob(f"{version:020d}.checkpoint.[0-9]*.[0-9]*.parquet"))
     paths = [whole] if whole.exists() else parts
     if not paths:
-        raise Unsupported("a table with V2 checkpoints cannot be written here")
+        raise Unsupported(f"the table {name} cannot be written here: it has V2 checkpoints")
     wanted = ["protocol", "metaData", "txn"]
     if with_files:
         wanted += [f"add.{leaf}" for leaf in _FILE_LEAVES]

@@ -271,7 +271,7 @@ def _removed(state: LogState, name: str) -> dict[str, int]:
 
     if state.base >= 0:
         for actions in checkpoint_actions(
-            state.folder, state.base, with_files=False, with_removes=True
+            state.folder, state.base, name=name, with_files=False, with_removes=True
         ):
             note(actions, 0)
     for version in list_log(state.folder, name).commits:

@@ -1,8 +1,9 @@
 """A process that forks writers to be killed: ``python -m tests.faults.committing TABLE JOURNAL``.
 
-It reads lines ``SEED MICROSECONDS`` and answers each with ``done`` when the writer of that seed was
-killed after about that time. A writer notes in the journal what it is about to do and what was
-acknowledged; a line is one write of the system, so that it is there whole or not at all.
+It reads lines ``SEED;MICROSECONDS;…`` and answers each with ``done`` when the writer of that seed
+was killed, about that time after it began its first change. A writer notes in the journal
+what it is about to do and what was acknowledged; a line is one write of the system, so that it is
+there whole or not at all.
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ FILES_REWRITTEN_MAX = 12
 class Writer:
     """Appends, updates, deletes and joins files until it is killed."""
 
-    def __init__(self, path: Path, journal: int, seed: int) -> None:
+    def __init__(self, path: Path, journal: int, seed: int, *, started: int) -> None:
         self._path, self._journal, self._seed = path, journal, seed
+        self._started, self._has_begun = started, False
         self._commits = Commits(SystemClock(), random_bytes=os.urandom)
 
     def note(self, *words: object) -> None:
         os.write(self._journal, (" ".join(map(str, words)) + "\n").encode())
+        if not self._has_begun:
+            self._has_begun = True
+            os.write(self._started, b"x")
 
     def commit(self, operation: str, **kinds: object) -> None:
         author = Author("u", "u", str(self._seed))
@@ -118,14 +123,18 @@ def main() -> None:
     journal = os.open(journal_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for line in sys.stdin:
         seed, microseconds, *again = line.rstrip("\n").split(";")
+        begun, started = os.pipe()
         child = os.fork()
         if child == 0:
             try:
-                Writer(path, journal, int(seed)).run(again)
+                Writer(path, journal, int(seed), started=started).run(again)
             except BaseException as error:  # noqa: BLE001 - the journal is the only witness
                 os.write(journal, f"crashed {error!r}\n".encode())
             os._exit(1)
+        os.close(started)
+        select.select([begun], [], [], 30)
         select.select([], [], [], int(microseconds) / 1_000_000)
+        os.close(begun)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         print("done", flush=True)

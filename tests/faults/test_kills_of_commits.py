@@ -108,7 +108,7 @@ def test_no_acknowledged_change_is_lost_and_none_is_half_there(
     assert writers.stdin is not None
     assert writers.stdout is not None
     for number in range(KILLS):
-        microseconds = int(chance.uniform(5_000, 120_000))
+        microseconds = int(chance.uniform(0, 150_000))
         writers.stdin.write(f"{';'.join([str(number + 1), str(microseconds), *again])}\n")
         writers.stdin.flush()
         assert writers.stdout.readline() == "done\n"
@@ -121,5 +121,5 @@ def test_no_acknowledged_change_is_lost_and_none_is_half_there(
         again = [
             " ".join([key, *map(str, ids)]) for kind, key, ids in open_ones if kind == "append"
         ]
-    assert min(journal.counts.values()) > 5
     assert set(journal.counts) == {"append", "update", "delete", "join"}
+    assert sum(journal.counts.values()) > KILLS
