@@ -210,7 +210,12 @@ class LocalEngine:
         cached = self._plans.get((*names, query.pins))
         if cached is not None and self._is_current(cached, query):
             return cached
-        statement = read_statement(query.sql, bucket=query.bucket, schema=query.schema)
+        statement = read_statement(
+            query.sql,
+            bucket=query.bucket,
+            schema=query.schema,
+            username=query.principal.username,
+        )
         if statement.kind is StatementKind.EXPLAIN and not query.principal.is_admin:
             raise PermissionDenied("EXPLAIN is for administrators")
         count = count_parameters(statement.sql)

@@ -66,6 +66,11 @@ class Lookup:
         )
 
     @property
+    def username(self) -> str:
+        """Who asks."""
+        return self._query.principal.username
+
+    @property
     def is_timeless(self) -> bool:
         """Whether no view used asks the clock."""
         return all(statement.is_timeless for statement in self._used)

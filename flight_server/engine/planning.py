@@ -109,7 +109,13 @@ class Planner:
         Raises as ``LocalEngine.describe`` does.
         """
         text, values = renumbered(text, job.values)
-        statement = read_statement(text, bucket=job.query.bucket, schema=job.query.schema)
+        statement = read_statement(
+            text,
+            bucket=job.query.bucket,
+            schema=job.query.schema,
+            username=job.query.principal.username,
+            is_part=True,
+        )
         lookup = _OwnLookup(self.tables, job.query, register=self._register, own=own.tables)
         with our_errors(Stage.PLANNING, is_rewritten=True, lookup=lookup):
             frame = self._views.plan(

@@ -67,7 +67,9 @@ class ViewPlanner:
         inner = lookup.inside(view)
         try:
             _check_nesting(ref, within)
-            statement = read_statement(view.sql, bucket=view.bucket, schema=view.schema)
+            statement = read_statement(
+                view.sql, bucket=view.bucket, schema=view.schema, username=lookup.username
+            )
             if statement.kind is not StatementKind.QUERY:
                 raise InvalidRequest("it is not a query")
             lookup.uses(statement)
