@@ -69,6 +69,8 @@ class QueryWorker:
                     self._describe(payload)
                 elif kind is Kind.STREAM:
                     self._stream(payload)
+                elif kind is Kind.WRITE:
+                    self._write(payload)
             except wire.ChannelClosed:
                 raise
             except errors.LakeflightError as error:
@@ -110,6 +112,12 @@ class QueryWorker:
                 self._channel.send_all(pending)
                 pending = []
         self._channel.send_all([*pending, (Kind.END, messages.encode_end(batches.are_repeatable))])
+
+    def _write(self, payload: bytes) -> None:
+        query, target = messages.decode_write(payload)
+        written = self._engine.write(query, target, is_cancelled=self._is_cancelled)
+        made = messages.encode_written(written)
+        self._channel.send_all([(Kind.WRITTEN, made), (Kind.END, b"")])
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
         """Return the frame of a batch; None when the query was cancelled before it had a slot."""

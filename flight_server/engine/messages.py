@@ -14,7 +14,15 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine.base import NO_PARAMETERS, Description, Pin, Query, Temporary
+from flight_server.engine.base import (
+    NO_PARAMETERS,
+    Description,
+    Pin,
+    Query,
+    Temporary,
+    WriteTarget,
+    Written,
+)
 from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
@@ -89,16 +97,11 @@ def encode_description(description: Description) -> bytes:
 
 def decode_description(payload: bytes) -> Description:
     """Read what ``encode_description`` wrote."""
-    pins_length, parameters_length = _LENGTHS.unpack_from(payload)
-    at = _LENGTHS.size + pins_length
-    pins = json.loads(payload[_LENGTHS.size : at])
-    schema = pa.ipc.read_schema(pa.py_buffer(payload[at + parameters_length :]))
+    pins, parameters, schema = _parts(payload)
     return Description(
-        schema=schema,
-        pins=tuple(pin_from_json(pin) for pin in pins),
-        parameters=pa.ipc.read_schema(pa.py_buffer(payload[at : at + parameters_length]))
-        if parameters_length
-        else NO_PARAMETERS,
+        schema=pa.ipc.read_schema(pa.py_buffer(schema)),
+        pins=tuple(pin_from_json(pin) for pin in json.loads(pins)),
+        parameters=pa.ipc.read_schema(pa.py_buffer(parameters)) if parameters else NO_PARAMETERS,
     )
 
 
@@ -110,6 +113,74 @@ def encode_end(are_repeatable: bool) -> bytes:  # noqa: FBT001  the one thing th
 def decode_end(payload: bytes) -> bool:
     """Read what ``encode_end`` wrote."""
     return payload == b"\x01"
+
+
+def encode_write(query: Query, target: WriteTarget) -> bytes:
+    """Write a statement and its target as the payload of a WRITE frame."""
+    schema = b"" if target.schema is None else target.schema.serialize().to_pybytes()
+    where = json.dumps(
+        {
+            "folder": target.folder,
+            "has_schema": target.schema is not None,
+            "partition_columns": target.partition_columns,
+            "pin": target.pin and pin_to_json(target.pin),
+            "chosen": target.chosen,
+        }
+    ).encode()
+    return _LENGTHS.pack(len(schema), len(where)) + schema + where + encode_query(query)
+
+
+def decode_write(payload: bytes) -> tuple[Query, WriteTarget]:
+    """Read what ``encode_write`` wrote."""
+    schema, where, rest = _parts(payload)
+    data = json.loads(where)
+    target = WriteTarget(
+        folder=data["folder"],
+        schema=pa.ipc.read_schema(pa.py_buffer(schema)) if data["has_schema"] else None,
+        partition_columns=tuple(data["partition_columns"]),
+        pin=data["pin"] and pin_from_json(data["pin"]),
+        chosen=None if data["chosen"] is None else tuple(data["chosen"]),
+    )
+    return decode_query(rest), target
+
+
+def encode_written(written: Written) -> bytes:
+    """Write what a write made as the payload of a WRITTEN frame."""
+    schema = written.schema.serialize().to_pybytes()
+    made = json.dumps(
+        {
+            "files": written.files,
+            "removed": written.removed,
+            "inserted": written.inserted,
+            "updated": written.updated,
+            "deleted": written.deleted,
+        }
+    ).encode()
+    return _LENGTHS.pack(len(schema), len(made)) + schema + made
+
+
+def decode_written(payload: bytes) -> Written:
+    """Read what ``encode_written`` wrote."""
+    schema, made, _ = _parts(payload)
+    data = json.loads(made)
+    return Written(
+        schema=pa.ipc.read_schema(pa.py_buffer(schema)),
+        files=tuple(data["files"]),
+        removed=tuple(data["removed"]),
+        inserted=data["inserted"],
+        updated=data["updated"],
+        deleted=data["deleted"],
+    )
+
+
+def _parts(payload: bytes) -> tuple[bytes, bytes, bytes]:
+    first, second = _LENGTHS.unpack_from(payload)
+    middle = _LENGTHS.size + first
+    return (
+        payload[_LENGTHS.size : middle],
+        payload[middle : middle + second],
+        payload[middle + second :],
+    )
 
 
 def pin_to_json(pin: Pin) -> list[Any]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine import messages, wire
-from flight_server.engine.base import Description, Query
+from flight_server.engine.base import Description, Query, WriteTarget, Written
 from flight_server.engine.cache import ENTRY_BYTES_MAX, Result, ResultCache
 from flight_server.engine.pool import WorkerPool
 from flight_server.engine.process import WorkerProcess
@@ -93,6 +93,33 @@ class RemoteEngine:
             return known.schema, iter(known.batches)
         stream = ResultStream(self._pool, self._clock, query, is_cancelled, self._results)
         return stream.schema, stream
+
+    def write(
+        self, query: Query, target: WriteTarget, *, is_cancelled: Callable[[], bool]
+    ) -> Written:
+        """Run a statement that changes rows in a worker, up to data files on disk; never twice.
+
+        Raises Unavailable when the worker is gone; the files that it had begun then stay in the
+        folder, where nothing refers to them.
+        """
+        run = _Run(self._pool, self._clock, is_cancelled)
+        try:
+            kind, payload = run.ask(Kind.WRITE, messages.encode_write(query, target))
+            if kind is not Kind.WRITTEN:
+                raise messages.WorkerFault(f"a worker answered {kind.name} to WRITE")
+            written = messages.decode_written(payload)
+            run.receive()
+        except _WorkerDied as died:
+            if died.may_retry:
+                raise errors.Unavailable(
+                    "the worker that ran the statement is gone; nothing was written; try again",
+                    retry_after_seconds=1.0,
+                ) from None
+            raise died.error from None
+        else:
+            return written
+        finally:
+            run.close()
 
 
 class ResultStream:

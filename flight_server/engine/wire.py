@@ -44,6 +44,7 @@ class Kind(IntEnum):
     DESCRIBE = 2
     STREAM = 3
     CANCEL = 4
+    WRITE = 5
     READY = 10
     DESCRIPTION = 11
     SCHEMA = 12
@@ -51,6 +52,7 @@ class Kind(IntEnum):
     INLINE = 14
     END = 15
     ERROR = 16
+    WRITTEN = 17
 
 
 class ChannelClosed(Exception):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from flight_server import errors
 from flight_server.engine import messages
-from flight_server.engine.base import Description, Pin, Query, Temporary
+from flight_server.engine.base import Description, Pin, Query, Temporary, WriteTarget, Written
 from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
@@ -62,6 +62,39 @@ def test_a_description_survives_the_round_trip(
     assert back.pins == description.pins
     assert back.schema.equals(schema, check_metadata=True)
     assert back.parameters == parameters
+
+
+_COUNTS = st.integers(0, 2**40)
+
+
+@given(
+    st.booleans(),
+    st.lists(_NAMES, max_size=2).map(tuple),
+    st.none() | _PINS,
+    st.none() | st.lists(_NAMES, max_size=2).map(tuple),
+    st.binary(max_size=9),
+)
+def test_a_write_survives_the_round_trip(
+    has_schema: bool,
+    columns: tuple[str, ...],
+    pin: Pin | None,
+    chosen: tuple[str, ...] | None,
+    parameters: bytes,
+) -> None:
+    schema = pa.schema([pa.field("a", pa.int64(), nullable=False)]) if has_schema else None
+    target = WriteTarget("/folder", schema, columns, pin, chosen)
+    who = Principal("1", "x", Role.ADMIN)
+    query = Query("DELETE FROM t", who, "b", "s", parameters=parameters)
+    assert messages.decode_write(messages.encode_write(query, target)) == (query, target)
+
+
+@given(st.lists(_NAMES, max_size=3).map(tuple), _COUNTS, _COUNTS, _COUNTS)
+def test_what_was_written_survives_the_round_trip(
+    removed: tuple[str, ...], inserted: int, updated: int, deleted: int
+) -> None:
+    files = ({"path": "a", "rows": 1, "values": {"p": None}},)
+    written = Written(pa.schema([("a", pa.int64())]), files, removed, inserted, updated, deleted)
+    assert messages.decode_written(messages.encode_written(written)) == written
 
 
 _CLASSES = sorted(messages._ERRORS.values(), key=lambda cls: cls.__name__)

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flight_server import errors
 from flight_server.clock import SystemClock
 from flight_server.engine import messages, wire
+from flight_server.engine.base import WriteTarget
 from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
 from tests.engine.workers import BURN, has_ended, never, pool_of, query, when_ready
@@ -268,3 +270,45 @@ def test_rows_that_came_before_an_error_go_out_before_it(pool: WorkerPool) -> No
     with pytest.raises(errors.LimitExceeded, match="too much"):
         next(batches)
     assert said.healthy is True
+
+
+def test_a_write_leaves_files_that_its_report_names(engine: RemoteEngine, tmp_path: Path) -> None:
+    target = WriteTarget(str(tmp_path), None)
+    made = engine.write(query("CREATE TABLE x AS SELECT 1 AS a"), target, is_cancelled=never)
+    (report,) = made.files
+    assert isinstance(report, dict)
+    assert made.inserted == report["rows"] == 1
+    assert pq.read_table(tmp_path / report["path"]).to_pylist() == [{"a": 1}]
+
+
+def test_a_write_that_fails_leaves_nothing(engine: RemoteEngine, tmp_path: Path) -> None:
+    target = WriteTarget(str(tmp_path), pa.schema([pa.field("a", pa.int64(), nullable=False)]))
+    with pytest.raises(errors.SchemaMismatch, match='"a" cannot be NULL'):
+        engine.write(query("INSERT INTO x VALUES (1), (NULL)"), target, is_cancelled=never)
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(engine, "SELECT 1 AS a").num_rows == 1
+
+
+def test_a_write_whose_worker_is_killed_is_not_done_again(
+    pool: WorkerPool, engine: RemoteEngine, tmp_path: Path
+) -> None:
+    (pid,) = when_ready(pool, 1)
+    target = WriteTarget(str(tmp_path), None)
+    sql = f"CREATE TABLE x AS {BURN}"
+    thread, outcome = in_background(lambda: engine.write(query(sql), target, is_cancelled=never))
+    wait_until(lambda: not pool._idle, what="the write in its worker")
+    os.kill(pid, signal.SIGKILL)
+    thread.join(10)
+    (error,) = outcome
+    assert isinstance(error, errors.Unavailable)
+    assert "nothing was written" in error.message
+
+
+def test_a_write_can_be_cancelled(engine: RemoteEngine, tmp_path: Path) -> None:
+    target = WriteTarget(str(tmp_path), None)
+    asked = iter([False, False, False])
+    sql = "CREATE TABLE x AS SELECT value FROM generate_series(1, 10000000000000)"
+    with pytest.raises(errors.Cancelled):
+        engine.write(query(sql), target, is_cancelled=lambda: next(asked, True))
+    assert list(tmp_path.iterdir()) == []
+    assert fetch(engine, "SELECT 2 AS a").num_rows == 1
