@@ -11,13 +11,12 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from flight_server.engine.base import FileScan, Sink, Written
-from flight_server.engine.parameters import renumbered
 from flight_server.engine.planning import Job, Own, Planner
 from flight_server.engine.targets import files_of, parts_of, touched_files
 from flight_server.errors import InvalidRequest, Unsupported
 from flight_server.sql.commands import Assignment, Delete, Update
 from flight_server.sql.names import quoted
-from flight_server.sql.statements import read_statement
+from flight_server.sql.volatile import names_volatile
 
 
 def rewrite(
@@ -120,15 +119,8 @@ def column_named(name: str, schema: pa.Schema) -> str:
 def refuse_volatile(*texts: str | None) -> None:
     """Raise Unsupported for conditions that ask for chance: they are evaluated more than once."""
     for text in texts:
-        if text is not None and is_volatile(text):
+        if text is not None and names_volatile(text):
             raise Unsupported(
                 "a condition of a statement that changes rows is evaluated more than once: it"
                 " cannot use random() or uuid()"
             )
-
-
-def is_volatile(text: str) -> bool:
-    """Return whether an expression gives another value each time."""
-    text, _ = renumbered(text, {})
-    statement = read_statement(f"SELECT (\n{text}\n)", bucket="", schema="")
-    return statement.is_timeless and not statement.is_repeatable
