@@ -25,9 +25,9 @@ from flight_server.storage.delta_actions import (
     transaction_action,
 )
 from flight_server.storage.heads import Head, check_removal, check_writable, definition
-from flight_server.storage.replay import LogState
+from flight_server.storage.replay import ENGINE, LogState
 
-ENGINE = f"lakeflight/{version_of('lakeflight')}"
+_ENGINE_INFO = ENGINE + version_of("lakeflight")
 _FILE_SCHEME = "file://"
 
 
@@ -156,7 +156,7 @@ def _commit_info(version: int, group: Sequence[Prepared], *, at_ms: int) -> Acti
         "operation": change.operation,
         "operationParameters": dict(change.parameters),
         "isBlindAppend": all(each.change.is_append for each in group),
-        "engineInfo": ENGINE,
+        "engineInfo": _ENGINE_INFO,
         "operationMetrics": _metrics(group),
     }
     read = version if change.read_version is None else change.read_version

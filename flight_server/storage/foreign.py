@@ -27,7 +27,7 @@ def sync_foreign(state: LogState, name: str, *, clock: Clock) -> None:
     Other writers sync nothing: a power cut could take one of their entries and leave ours behind
     it, and a log with a gap is unreadable. Raises OSError.
     """
-    if not state.unsynced:
+    if state.names_synced:
         return
     folders: set[Path] = set()
     for version in state.unsynced:
@@ -43,6 +43,7 @@ def sync_foreign(state: LogState, name: str, *, clock: Clock) -> None:
         sync_folder(folder)
     sync_folder(Path(state.folder))
     state.unsynced.clear()
+    state.names_synced = True
 
 
 def _sync_data(state: LogState, version: int, name: str) -> set[Path]:

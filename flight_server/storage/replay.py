@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from flight_server.storage.snapshots import damaged, no_version
 
 # Of all transactions only those that we wrote are kept: nobody asks for the others.
 APP_PREFIX = "lakeflight:"
+# How the entries that we write name their writer, before its version.
+ENGINE = "lakeflight/"
 _FILE_LEAVES = (
     *("path", "partitionValues", "size", "modificationTime", "stats", "tags", "deletionVector"),
 )
@@ -53,8 +55,9 @@ class LogState:
     ``files`` are the active ones by their path on disk, or None where they were not asked for. The
     ``last_…`` are versions: the newest that changed rows, that took rows away, that changed what
     the table is. ``mark`` is that of the newest entry. ``base`` is the version of the checkpoint
-    that was read, or -1; ``unsynced`` are the versions after it that were read and that this
-    process did not write, so that a power cut might still take them.
+    that was read, or -1; ``unsynced`` are the versions after it whose entries others wrote, so
+    that a power cut might still take them, and ``names_synced`` says that it takes no name from
+    the log.
     """
 
     root: str
@@ -69,6 +72,7 @@ class LogState:
     last_definition: int = -1
     base: int = -1
     unsynced: list[int] = field(default_factory=list)
+    names_synced: bool = False
 
     @property
     def folder(self) -> str:
@@ -91,6 +95,14 @@ class LogState:
         return self.mark is not None and mark_of(commit_path(self.folder, self.version)) == (
             self.mark
         )
+
+    def follow(self, version: int, actions: Sequence[Action]) -> None:
+        """Move on to a version that was found in the log."""
+        self.apply(version, actions)
+        self.names_synced = False
+        # Our own entries and their files are synced before they get their name.
+        if not any(_is_ours(action) for action in actions):
+            self.unsynced.append(version)
 
     def apply(self, version: int, actions: Iterable[Action]) -> None:
         """Move on to a version by the actions of its entry."""
@@ -128,6 +140,11 @@ class LogState:
             self.transactions[app_id] = int(action["version"])
 
 
+def _is_ours(action: Action) -> bool:
+    info = action.get("commitInfo")
+    return info is not None and str(info.get("engineInfo")).startswith(ENGINE)
+
+
 def read_entry(folder: str, version: int, name: str) -> list[Action]:
     """Return the actions of one entry.
 
@@ -156,8 +173,7 @@ def read_state(root: str, name: str, *, version: int | None = None, with_files: 
     state = _from_checkpoint(root, listing, wanted, name=name, with_files=with_files)
     try:
         for number in range(state.version + 1, wanted + 1):
-            state.apply(number, read_entry(folder, number, name))
-            state.unsynced.append(number)
+            state.follow(number, read_entry(folder, number, name))
         state.mark = mark_of(commit_path(folder, wanted)) or listing.mark(wanted)
     except (KeyError, TypeError, ValueError):
         raise damaged(name, "its log holds what is no action") from None
@@ -177,11 +193,10 @@ def advance(state: LogState, name: str) -> None:
         if mark is None:
             return
         try:
-            state.apply(following, read_entry(state.folder, following, name))
+            state.follow(following, read_entry(state.folder, following, name))
         except (KeyError, TypeError, ValueError):
             raise damaged(name, "its log holds what is no action") from None
         state.mark = mark
-        state.unsynced.append(following)
 
 
 def _from_checkpoint(
