@@ -74,8 +74,12 @@ def running(
     *,
     environment: Mapping[str, str] | None = None,
     arguments: tuple[str, ...] = (),
+    read_only: bool = False,
 ) -> Iterator[Server]:
-    """Serve a folder until the block ends; ``environment`` holds settings as variables."""
+    """Serve a folder until the block ends; ``environment`` holds settings as variables.
+
+    One server writes a folder at a time: beside another one it must be ``read_only``.
+    """
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith("LAKEFLIGHT_")
     }
@@ -96,6 +100,7 @@ def running(
                 **_CHEAP_HASHES,
                 "LAKEFLIGHT_ADMIN__PASSWORD": ADMIN_PASSWORD,
                 "LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "2",
+                "LAKEFLIGHT_STORAGE__READ_ONLY": str(read_only).lower(),
                 **(environment or {}),
             },
             stdin=subprocess.DEVNULL,

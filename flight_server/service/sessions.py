@@ -221,6 +221,8 @@ class Sessions:
         values: dict[str, SessionOption]
         if isinstance(command, Use):
             named = {"catalog": command.bucket, "schema": command.schema}
+            if command.is_either and not self._is_catalog(request, command.bucket):
+                named = {"schema": command.bucket}
             values = {name: value for name, value in named.items() if value is not None}
         elif command.name == "all" and command.value is None:
             values = dict.fromkeys(NAMES)
@@ -234,6 +236,12 @@ class Sessions:
         for name, value in values.items():
             changes[name] = self._reader(request, changes).read(name, value)
         self._change(request, changes)
+
+    def _is_catalog(self, request: Request, name: str | None) -> bool:
+        """Whether a name means a bucket, and does not rather mean a schema of the present one."""
+        principal = request.principal
+        is_schema = (request.bucket, name) in self._names.schemas(principal, request.bucket)
+        return name in self._names.catalogs(principal) or not is_schema
 
     def values(self, request: Request) -> dict[str, str | float | None]:
         """Return the options as they are in force for a call, also those that are not set."""

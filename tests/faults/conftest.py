@@ -29,6 +29,7 @@ def victim(lakehouse: Path, spill: Path) -> Iterator[Server]:
     """Return a server with a short time limit for each query."""
     with running(
         lakehouse,
+        read_only=True,
         environment={
             **SMALL,
             "LAKEFLIGHT_LIMITS__QUERY_SECONDS_MAX": "1",

@@ -45,7 +45,7 @@ sys.stdin.read()
 @pytest.fixture(scope="module")
 def generous(lakehouse: Path) -> Iterator[Server]:
     """Return a server with the limits of a fresh installation."""
-    with running(lakehouse) as server:
+    with running(lakehouse, read_only=True) as server:
         yield server
 
 

@@ -19,6 +19,7 @@ def strict(lakehouse: Path) -> Iterator[Server]:
     """Return a server with small limits of every kind but time."""
     with running(
         lakehouse,
+        read_only=True,
         environment={
             "LAKEFLIGHT_LIMITS__SQL_BYTES_MAX": "2KiB",
             "LAKEFLIGHT_LIMITS__RESULT_BYTES_MAX": "3MiB",

@@ -25,7 +25,9 @@ SLOW = "SELECT count(*) AS n FROM generate_series(1, 400000000)"
 def test_what_runs_finishes_and_what_is_new_is_refused(
     lakehouse: Path, number: signal.Signals
 ) -> None:
-    with running(lakehouse, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "30"}) as server:
+    with running(
+        lakehouse, read_only=True, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "30"}
+    ) as server:
         caller = Caller.connect(server)
         query = Bare(server, SLOW)
         busy_worker(server)
@@ -41,7 +43,9 @@ def test_what_runs_finishes_and_what_is_new_is_refused(
 
 
 def test_a_driver_that_is_done_may_say_so_while_the_server_stops(lakehouse: Path) -> None:
-    with running(lakehouse, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "30"}) as server:
+    with running(
+        lakehouse, read_only=True, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "30"}
+    ) as server:
         caller = Caller.connect(server)
         other = Bare(server, SLOW)
         with server.connect() as connection, connection.cursor() as cursor:
@@ -55,7 +59,9 @@ def test_a_driver_that_is_done_may_say_so_while_the_server_stops(lakehouse: Path
 
 
 def test_a_stalled_reader_does_not_hold_it_up(lakehouse: Path) -> None:
-    with running(lakehouse, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "0.5"}) as server:
+    with running(
+        lakehouse, read_only=True, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "0.5"}
+    ) as server:
         stalled = Bare(server, EXPORT, stalls=True)
         stalled.join()
         start = time.monotonic()
@@ -66,7 +72,9 @@ def test_a_stalled_reader_does_not_hold_it_up(lakehouse: Path) -> None:
 
 
 def test_a_query_beyond_the_grace_is_cut_off_with_a_clean_error(lakehouse: Path) -> None:
-    with running(lakehouse, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "0.2"}) as server:
+    with running(
+        lakehouse, read_only=True, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "0.2"}
+    ) as server:
         query = Bare(server, QUERIES["aggregation"])
         busy_worker(server)
         server.process.send_signal(signal.SIGTERM)
@@ -77,7 +85,9 @@ def test_a_query_beyond_the_grace_is_cut_off_with_a_clean_error(lakehouse: Path)
 
 
 def test_who_asks_twice_does_not_wait(lakehouse: Path) -> None:
-    with running(lakehouse, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "60"}) as server:
+    with running(
+        lakehouse, read_only=True, environment={"LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "60"}
+    ) as server:
         query = Bare(server, QUERIES["aggregation"])
         busy_worker(server)
         workers = server.worker_pids()

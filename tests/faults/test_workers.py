@@ -61,7 +61,7 @@ def _writes_of(pid: int) -> int:
 
 
 def test_a_read_that_had_sent_nothing_is_answered_all_the_same(lakehouse: Path) -> None:
-    with running(lakehouse) as server:
+    with running(lakehouse, read_only=True) as server:
         query = Background(server, SLOW)
         pid = busy_worker(server)
         os.kill(pid, signal.SIGKILL)
@@ -72,7 +72,7 @@ def test_a_read_that_had_sent_nothing_is_answered_all_the_same(lakehouse: Path) 
 
 
 def test_a_query_whose_workers_are_killed_again_and_again_is_given_up(lakehouse: Path) -> None:
-    with running(lakehouse) as server:
+    with running(lakehouse, read_only=True) as server:
         query = Background(server, QUERIES["aggregation"])
         for _ in range(2):
             os.kill(busy_worker(server), signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_a_killed_gateway_takes_its_workers_along_and_the_next_cleans_up(
         "LAKEFLIGHT_WORKERS__SPILL_DIRECTORY": str(tmp_path),
         "LAKEFLIGHT_WORKERS__COUNT_MIN": "2",
     }
-    with running(lakehouse, environment=variables) as server:
+    with running(lakehouse, read_only=True, environment=variables) as server:
         query = Bare(server, QUERIES["sort"])
         busy_worker(server)
         wait_until(lambda: len(server.worker_pids()) >= 2, what="two workers")
@@ -102,7 +102,7 @@ def test_a_killed_gateway_takes_its_workers_along_and_the_next_cleans_up(
         with pytest.raises(fl.FlightError):
             query.result()
     (left,) = tmp_path.iterdir()
-    with running(lakehouse, environment=variables) as server:
+    with running(lakehouse, read_only=True, environment=variables) as server:
         assert not left.exists()
         assert server.fetch("SELECT 1 AS n").to_pylist() == [{"n": 1}]
     assert list(tmp_path.iterdir()) == []

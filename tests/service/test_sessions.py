@@ -274,3 +274,13 @@ def test_many_threads_that_begin_at_once_get_one_session() -> None:
         thread.join()
     assert len(found) == 16
     assert len(set(map(id, found))) == 1
+
+
+def test_use_of_one_name_means_a_bucket_or_else_a_schema_of_the_present_one() -> None:
+    house = House()
+    house.sessions.apply(request(), Use("sales", None, is_either=True))
+    house.sessions.apply(request(), Use("secret", None, is_either=True))
+    options = house.sessions.open(request()).options
+    assert (options.catalog, options.schema) == ("secret", "sales")
+    with pytest.raises(NotFound, match="nowhere"):
+        house.sessions.apply(request(), Use("nowhere", None, is_either=True))

@@ -62,7 +62,7 @@ def tls_server(lakehouse: Path, certificate: tuple[Path, Path]) -> Iterator[Serv
         # Its own state, since the server over the same tables has its own users.
         "LAKEFLIGHT_STORAGE__SYSTEM": str(certificate[0].parent / "system"),
     }
-    with running(lakehouse, environment=settings) as server:
+    with running(lakehouse, read_only=True, environment=settings) as server:
         yield server
 
 
