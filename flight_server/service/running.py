@@ -167,13 +167,13 @@ class Stream:
 
     def __next__(self) -> pa.RecordBatch:
         with self._lock:
-            if (ended := self._run.ended()) is not None:
-                self._close()
-                raise ended
             if self._batches is None:
-                raise StopIteration
+                raise self._run.ended() or StopIteration
             try:
                 batch = next(self._batches)
+                # Who stopped the run meanwhile found the lock taken, and left the rest to us.
+                if (ended := self._run.ended()) is not None:
+                    raise ended
             except Cancelled as error:
                 self._close()
                 raise self._run.ended() or error from None

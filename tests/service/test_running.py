@@ -191,6 +191,23 @@ def test_a_stream_whose_reader_waits_is_left_to_its_engine(running: Running) -> 
     assert engine.is_closed
 
 
+def test_a_stream_stopped_within_a_batch_gives_none_of_it(running: Running) -> None:
+    class Stopping(Engine):
+        def __next__(self) -> pa.RecordBatch:
+            # As another thread would do it, which finds the stream taken.
+            assert running.cancel(BOB, "request-a")
+            assert not self.is_closed
+            return BATCH
+
+    engine = Stopping()
+    with enter(running) as run:
+        stream = run.stream(engine)
+    with pytest.raises(Cancelled):
+        next(stream)
+    assert engine.is_closed
+    assert running.listed(BOB) == []
+
+
 def test_a_ticket_that_was_cancelled_is_refused_from_then_on(running: Running) -> None:
     assert running.cancel_ticket("request-a")
     for _ in range(2):

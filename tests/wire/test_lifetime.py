@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow.flight as fl
@@ -24,9 +23,9 @@ STOP_SECONDS_MAX = 2.0
 
 
 @pytest.fixture(scope="module")
-def bob_server(lakehouse: Path) -> Iterator[Server]:
-    """Return a server with another user beside the administrator."""
-    with running(lakehouse) as server:
+def bob_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Return a server without tables, with another user beside the administrator."""
+    with running(tmp_path_factory.mktemp("lifetime")) as server:
         yield server
 
 
@@ -111,7 +110,7 @@ def test_an_export_whose_reader_stalls_is_cancelled(bob: RawClient, admin: RawCl
     reader.read_chunk()
     wait_until(lambda: _streaming(bob), what="a stream")
     assert cancel(admin, body) == "CANCELLED"
-    assert bob.call("query.list") == []
+    wait_until(lambda: not bob.call("query.list"), seconds_max=STOP_SECONDS_MAX, what="its end")
     with pytest.raises(fl.FlightCancelledError, match="the query was cancelled"):
         read_on(reader)
 
@@ -157,7 +156,7 @@ def test_what_cannot_be_cancelled(bob: RawClient) -> None:
     assert refused(lambda: bob.call("query.cancel", query_id="nothing")) == "query_not_found"
 
 
-def test_the_time_of_the_session_is_a_deadline(bob_server: Server) -> None:
+def test_the_time_of_the_session_is_a_deadline(bob_server: Server, bob: RawClient) -> None:
     with RawClient.connect(bob_server, "lifebob", PASSWORD) as raw:
         assert not raw.ask(flight.SetSessionOptions({"query_timeout_seconds": "0.5"})).errors
         (endpoint,) = raw.info(ENDLESS).endpoints
@@ -165,7 +164,13 @@ def test_the_time_of_the_session_is_a_deadline(bob_server: Server) -> None:
         with pytest.raises(fl.FlightTimedOutError, match=r"query_timeout_seconds=0\.5"):
             raw.read(endpoint.ticket)
         assert time.monotonic() - start < 0.5 + STOP_SECONDS_MAX
+        # The other connection of the same user has a session of its own.
+        assert "query_timeout_seconds" not in _options(bob)
         raw.act(flight.CloseSession())
+
+
+def _options(raw: RawClient) -> Any:
+    return raw.ask(flight.GetSessionOptions()).session_options
 
 
 def test_a_ticket_is_renewed(bob: RawClient, admin: RawClient) -> None:
