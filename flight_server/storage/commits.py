@@ -167,10 +167,11 @@ class Commits:
         with self._at(root) as table:
             with table.changed:
                 table.queue.append(waiting)
+            due: int | None = None
             while not waiting.is_done:
-                made = self._lead(root, table, waiting)
-                if made is not None:
-                    make_checkpoint(Path(root), made, name=name, random_bytes=self._random_bytes)
+                due = self._lead(root, table, waiting) or due
+        if due is not None:
+            make_checkpoint(Path(root), due, name=name, random_bytes=self._random_bytes)
         return waiting.result()
 
     def writing(self, path: Path) -> AbstractContextManager[None]:

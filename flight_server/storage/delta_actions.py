@@ -226,16 +226,18 @@ def add_action(file: NewFile | ActiveFile, *, data_change: bool) -> Action:
     return {"add": action}
 
 
-def remove_action(file: ActiveFile, *, at_ms: int, data_change: bool) -> Action:
-    """Return the action that takes a file out of the table."""
+def remove_action(file: ActiveFile | str, *, at_ms: int, data_change: bool) -> Action:
+    """Return the action that takes a file out of the table; a bare path says nothing else of it."""
     action: Action = {
-        "path": file.path,
+        "path": file if isinstance(file, str) else file.path,
         "deletionTimestamp": at_ms,
         "dataChange": data_change,
-        "extendedFileMetadata": True,
-        "partitionValues": dict(file.partition_values),
-        "size": file.size,
     }
+    if isinstance(file, str):
+        return {"remove": action}
+    action["extendedFileMetadata"] = True
+    action["partitionValues"] = dict(file.partition_values)
+    action["size"] = file.size
     if file.deletion_vector is not None:
         action["deletionVector"] = dict(file.deletion_vector)
     return {"remove": action}

@@ -24,12 +24,26 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from flight_server.clock import Clock
 from flight_server.errors import Conflict, Unavailable, Unsupported
-from flight_server.storage.durable import make_folder, remove_files, sync_folder, write_once
+from flight_server.storage.checkpoints import make_checkpoint
+from flight_server.storage.delta_actions import (
+    Action,
+    ActiveFile,
+    TableMetadata,
+    TableProtocol,
+    add_action,
+    entry_bytes,
+    metadata_action,
+    millis,
+    protocol_action,
+    remove_action,
+    schema_text,
+)
+from flight_server.storage.durable import make_folder, remove_files, write_once
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]
@@ -280,19 +294,21 @@ class SystemTable:
         file = self._write_rows(list((merged if rewrite else added).values()))
         actions = [
             *(self._first_actions() if before.version < 0 else ()),
-            *(self._remove(path) for path in (before.files if rewrite else ())),
+            *(
+                remove_action(path, at_ms=self._millis(), data_change=True)
+                for path in (before.files if rewrite else ())
+            ),
             *([] if file is None else [file]),
             self._commit_info("WRITE"),
         ]
         names = () if file is None else (str(file["add"]["path"]),)
-        entry = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions)
-        if not write_once(self._entry(before.version + 1), entry.encode() + b"\n"):
+        if not write_once(self._entry(before.version + 1), entry_bytes(actions)):
             remove_files([self._folder / name for name in names])
             return None
         files = (*(() if rewrite else before.files), *names)
         return self._snapshot(before.version + 1, merged, files=files)
 
-    def _write_rows(self, rows: Sequence[Row]) -> dict[str, Any] | None:
+    def _write_rows(self, rows: Sequence[Row]) -> Action | None:
         """Write a data file and return the action that adds it; None for no rows."""
         if not rows:
             return None
@@ -306,66 +322,33 @@ class SystemTable:
         write_once(self._folder / name, content)
         return self._add(name, size=len(content), rows=len(rows))
 
-    # The actions below follow the Delta protocol, "Actions":
-    # https://github.com/delta-io/delta/blob/master/PROTOCOL.md#actions
-
     def _millis(self) -> int:
-        return int(self._clock.now().timestamp() * 1000)
+        return millis(self._clock.now())
 
-    def _first_actions(self) -> list[dict[str, Any]]:
-        protocol = {
-            "minReaderVersion": _READER_VERSION_MAX,
-            "minWriterVersion": _WRITER_VERSION_MAX,
-        }
-        metadata = {
-            "id": str(uuid.UUID(bytes=self._random_bytes(16), version=4)),
-            "name": self._title,
-            "format": {"provider": "parquet", "options": {}},
-            "schemaString": Schema.from_arrow(self._spec.schema).to_json(),
-            "partitionColumns": [],
-            "configuration": {},
-            "createdTime": self._millis(),
-        }
-        return [{"protocol": protocol}, {"metaData": metadata}]
+    def _first_actions(self) -> list[Action]:
+        metadata = TableMetadata(
+            id=str(uuid.UUID(bytes=self._random_bytes(16), version=4)),
+            schema_text=schema_text(self._spec.schema),
+            name=self._title,
+            created_ms=self._millis(),
+        )
+        return [
+            protocol_action(TableProtocol(_READER_VERSION_MAX, _WRITER_VERSION_MAX)),
+            metadata_action(metadata),
+        ]
 
-    def _add(self, path: str, *, size: int, rows: int) -> dict[str, Any]:
+    def _add(self, path: str, *, size: int, rows: int) -> Action:
         # No least and greatest values: they would keep e-mail addresses in the log.
-        return {
-            "add": {
-                "path": path,
-                "partitionValues": {},
-                "size": size,
-                "modificationTime": self._millis(),
-                "dataChange": True,
-                "stats": json.dumps({"numRecords": rows}),
-            }
-        }
+        stats = json.dumps({"numRecords": rows})
+        file = ActiveFile(path, size, {}, stats, modified_ms=self._millis())
+        return add_action(file, data_change=True)
 
-    def _remove(self, path: str) -> dict[str, Any]:
-        return {
-            "remove": {
-                "path": path,
-                "deletionTimestamp": self._millis(),
-                "dataChange": True,
-                "partitionValues": {},
-            }
-        }
-
-    def _commit_info(self, operation: str) -> dict[str, Any]:
+    def _commit_info(self, operation: str) -> Action:
         return {"commitInfo": {"timestamp": self._millis(), "operation": operation}}
 
     def _checkpoint(self, version: int) -> None:
         """Sum up the log now and then; a failure costs time at the next opening, no more."""
-        if version == 0 or version % CHECKPOINT_VERSIONS:
-            return
-        try:
-            DeltaTable(str(self._folder), version=version).create_checkpoint()
-            for path in (
-                self._log_folder / f"{version:020d}.checkpoint.parquet",
-                self._log_folder / "_last_checkpoint",
-            ):
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            sync_folder(self._log_folder)
-        except (DeltaError, OSError, ValueError) as error:
-            _log.warning("no checkpoint of %s: %s", self._title, error)
+        if version and version % CHECKPOINT_VERSIONS == 0:
+            make_checkpoint(
+                self._folder, version, name=self._title, random_bytes=self._random_bytes
+            )
