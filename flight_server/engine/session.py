@@ -43,6 +43,10 @@ class EngineOptions:
     parameters_bytes_max: int = 32 * 1024 * 1024
 
 
+# They tell where a table's files are.
+_TELLING_FUNCTIONS = ("input_file_name", "file_row_index")
+
+
 def open_session(options: EngineOptions) -> SessionContext:
     """Return a session in which nothing has a name, with the limits of ``options``."""
     runtime = RuntimeEnvBuilder().with_fair_spill_pool(options.memory_pool_bytes_max)
@@ -51,6 +55,8 @@ def open_session(options: EngineOptions) -> SessionContext:
     else:
         runtime = runtime.with_disk_manager_specified(options.spill_directory)
     ctx = SessionContext(_config(options), runtime)
+    for name in _TELLING_FUNCTIONS:
+        ctx.deregister_udf(name)
     # Only a statement sets this one; it is ours, and the last one that may.
     kibibytes = max(1, options.spill_bytes_max // 1024)
     ctx.sql(f"SET datafusion.runtime.max_temp_directory_size = '{kibibytes}K'")

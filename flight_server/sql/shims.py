@@ -16,7 +16,7 @@ from flight_server.sql.lexer import Kind, Token, position
 from flight_server.sql.names import literal, quoted
 
 _SUSPECT = re.compile(
-    r"\{|pg_|\b(?:current_(?:catalog|database|schema|user)|session_user|user|database|schema"
+    r"\{|pg_|^[\s(]*from\b|^\s*(?:--|/\*)|\b(?:current_(?:catalog|database|schema|user)|session_user|user|database|schema"
     r"|version|connection_id|reg\w+|input_file_name|file_row_index|gen_random_uuid|newid|fetch"
     r"|top|dual|table)\b",
     re.IGNORECASE,
@@ -114,6 +114,7 @@ class _Shims:
         self._found = found
         self._end = Token(Kind.SYMBOL, "", len(sql))
         self._edits: list[Edit] = []
+        self._first = next((i for i, token in enumerate(found) if token.text != "("), 0)
         # For each brace that is open: whether it goes.
         self._braces: list[bool] = []
         self._values = {
@@ -137,6 +138,7 @@ class _Shims:
             "top": self._top,
             "dual": self._dual,
             "table": self._table,
+            "from": self._from,
         }
 
     def edits(self) -> list[Edit]:
@@ -148,6 +150,9 @@ class _Shims:
                     handler = self._pg_word
                 if handler is not None and self._text(at - 1) != ".":
                     handler(at)
+            elif token.kind is Kind.QUOTED:
+                if token.name.lower() in _REFUSED_CALLS:  # quotes name functions as well
+                    self._refused_call(at)
             elif token.text == "{":
                 self._opening(at)
             elif token.text == "}" and self._braces and self._braces.pop():
@@ -222,7 +227,7 @@ class _Shims:
 
     def _refused_call(self, at: int) -> None:
         if self._text(at + 1) == "(":
-            word = self._found[at].text.lower()
+            word = self._found[at].name.lower()
             self._refuse(at, f"{word}() is not supported: {_REFUSED_CALLS[word]}")
 
     def _pg_catalog(self, at: int) -> None:
@@ -263,6 +268,19 @@ class _Shims:
         begins = begins or before.upper in ("ALL", "EXPLAIN", "ANALYZE", "VERBOSE")
         if begins and first.kind in _NAMES:
             self._replace(at, at, "SELECT * FROM")
+
+    def _from(self, at: int) -> None:
+        """``FROM t`` without a SELECT at the start, which gives no columns to the engine."""
+        if at != self._first:
+            return
+        depth = 0
+        for token in self._found[at:]:
+            depth += {"(": 1, ")": -1}.get(token.text, 0)
+            if depth == 0 and token.upper in ("SELECT", "UNION", "EXCEPT", "INTERSECT"):
+                if token.upper == "SELECT":
+                    return
+                break
+        self._replace(at, at, f"SELECT * {self._found[at].text}")
 
     def _top(self, at: int) -> None:
         follows = self._token(at + 1)
