@@ -244,3 +244,65 @@ def test_the_cap_of_sessions_is_an_error_that_names_it(two: Server) -> None:
         client.use("other", cookie=cookies[3])
         for cookie in cookies[1:]:
             client.ask(flight.CloseSession(), cookie=cookie)
+
+
+def _catalogs(connections: list[flightsql.Connection]) -> list[str]:
+    return [connection.adbc_connection.get_option(CATALOG) for connection in connections]
+
+
+@pytest.mark.parametrize(("cookies", "seen"), [("true", "primary"), ("false", "other")])
+def test_connections_of_one_token_share_a_session_unless_they_echo_cookies(
+    two: Server, cookies: str, seen: str
+) -> None:
+    with Cookies(two) as client:
+        token = str(client.caller.authorization).removeprefix("Bearer ")
+    options = {"adbc.flight.sql.rpc.with_cookie_middleware": cookies}
+    with (
+        two.connect("token", token, **options) as first,
+        two.connect("token", token, **options) as second,
+    ):
+        first.adbc_connection.set_options(**{CATALOG: "other"})
+        assert _catalogs([first, second]) == ["other", seen]
+
+
+def test_use_and_set_are_of_the_session(two: Server) -> None:
+    with two.connect() as connection, two.connect() as other:
+        with connection.cursor() as cursor:
+            cursor.execute("USE other.sales")
+            cursor.execute("SET query_tag = 'nightly'")
+            cursor.execute(WHERE_AM_I)
+            assert cursor.fetchall() == [(4,)]
+        adbc = connection.adbc_connection
+        assert adbc.get_option(CATALOG) == "other"
+        assert adbc.get_option(f"{OPTION}query_tag") == "nightly"
+        with connection.cursor() as cursor, pytest.raises(flightsql.Error, match="purpose"):
+            cursor.execute("SET work_mem = 1")
+        assert other.adbc_connection.get_option(CATALOG) == "primary"
+
+
+def test_temporary_tables_are_of_the_session_and_end_with_it(two: Server) -> None:
+    folder = two.directory / ".lakeflight" / "_temporary"
+    with RawClient.connect(two) as raw, RawClient.connect(two) as other:
+        raw.fetch("CREATE TEMPORARY TABLE own AS SELECT 7 AS n")
+        (endpoint,) = raw.info("SELECT n FROM own").endpoints
+        assert raw.read(endpoint.ticket).to_pylist() == [{"n": 7}]
+        assert refused(lambda: other.fetch("SELECT n FROM own")) == "table_not_found"
+        assert refused(lambda: other.read(endpoint.ticket)) == "table_not_found"
+        (schema,) = [path.name for path in folder.iterdir()]
+        assert refused(lambda: other.fetch(f"SELECT n FROM temp.{schema}.own")) in (
+            "table_not_found",
+            "bucket_not_found",
+        )
+        raw.act(flight.CloseSession())
+        assert not list(folder.iterdir())
+        assert refused(lambda: raw.fetch("SELECT n FROM own")) == "table_not_found"
+        assert refused(lambda: raw.read(endpoint.ticket)) == "table_not_found"
+
+
+def test_a_ticket_means_the_tables_that_it_was_made_for(two: Server) -> None:
+    with RawClient.connect(two) as raw:
+        (endpoint,) = raw.info("SELECT count(*) AS n FROM events").endpoints
+        raw.fetch("CREATE TEMPORARY TABLE events AS SELECT 7 AS id")
+        assert raw.fetch("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 1}]
+        assert raw.read(endpoint.ticket).to_pylist() == [{"n": 3}]
+        raw.act(flight.CloseSession())
