@@ -269,10 +269,7 @@ class LimitSettings(Section):
     )
     ticket_seconds_max: int = Field(default=3600, ge=1, le=86_400, description="Life of a ticket.")
     ticket_renewed_seconds_max: int = Field(
-        default=86_400,
-        ge=1,
-        le=2_592_000,
-        description="Life of a ticket that is renewed again and again.",
+        default=86_400, ge=1, le=2_592_000, description="Life of a ticket, renewals included."
     )
     sessions_max: int = Field(
         default=10_000, ge=1, le=1_000_000, description="Sessions with options of their own."
@@ -284,10 +281,7 @@ class LimitSettings(Section):
         description="The same of one user; the longest idle ones make room for new ones.",
     )
     session_idle_seconds_max: float = Field(
-        default=28_800.0,
-        gt=0,
-        le=31_536_000,
-        description="How long a session is kept that nobody uses.",
+        default=28_800.0, gt=0, le=31_536_000, description="How long an idle session is kept."
     )
     batch_bytes_target: Bytes = Field(
         default=2 * MIB, ge=64 * KIB, description="Size of the batches of a result."
