@@ -44,7 +44,9 @@ def table_of(ctx: SessionContext, scan: Scan) -> Table:
         return Table(frame_of_files(ctx, scan))
     if isinstance(scan, ProviderScan):
         return Table(scan.provider, ctx)  # type: ignore[arg-type]  # an opaque object on purpose
-    return Table(_frame_of_rows(ctx, scan))
+    if isinstance(scan, RowScan):
+        return Table(_frame_of_rows(ctx, scan))
+    raise TypeError("a view is planned, not scanned")
 
 
 def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:

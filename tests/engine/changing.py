@@ -98,7 +98,7 @@ class Changing:
                 groups.setdefault(group.partition, []).extend(kept)
         for each in map(DataFile.from_json, written.files):
             values = tuple(
-                pa.scalar(each.partition_values[name]).cast(schema.field(name).type)
+                pa.scalar(each.partition_values[name], pa.string()).cast(schema.field(name).type)
                 for name in self.partitions[ref]
             )
             path = each.file_below(self.folder(ref))

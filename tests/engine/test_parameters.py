@@ -16,18 +16,8 @@ from hypothesis import strategies as st
 from flight_server.engine.base import Query
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import InvalidRequest, LimitExceeded
+from tests.engine.changing import bound, stream_of
 from tests.engine.lake import Session, never, query, session
-
-
-def stream_of(rows: pa.Table | pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, rows.schema) as writer:
-        writer.write(rows)
-    return sink.getvalue().to_pybytes()
-
-
-def bound(sql: str, **columns: Any) -> Query:
-    return replace(query(sql), parameters=stream_of(pa.table(columns)))
 
 
 def ask(lakeside: Session, asked: Query) -> list[tuple[object, ...]]:
