@@ -65,11 +65,7 @@ def build_use_cases(parts: Parts) -> UseCases:
         parts.engine,
         found.tables,
         parts.sealer,
-        limits=QueryLimits(
-            sql_bytes_max=settings.limits.sql_bytes_max,
-            ticket_seconds_max=settings.limits.ticket_seconds_max,
-            ticket_renewed_seconds_max=settings.limits.ticket_renewed_seconds_max,
-        ),
+        limits=_query_limits(settings),
         clock=clock,
         running=running,
     )
@@ -80,8 +76,7 @@ def build_use_cases(parts: Parts) -> UseCases:
     assert root is not None  # noqa: S101  the server's own bucket is always among them
     targets = Targets(permits, found.tables, sessions, temporary_root=root)
     commits = Commits(clock, random_bytes=parts.random_bytes)
-    creation = Creation(clock, random_bytes=parts.random_bytes)
-    making = Making(commits, creation)
+    making = Making(commits, Creation(clock, random_bytes=parts.random_bytes))
     changes = Changes(
         parts.engine,
         sessions,
@@ -97,14 +92,7 @@ def build_use_cases(parts: Parts) -> UseCases:
             commits=commits,
             making=making,
         ),
-        upkeep=Upkeep(
-            parts.engine,
-            targets,
-            commits,
-            snapshots=found.opener.delta,
-            clock=clock,
-            file_bytes_target=settings.storage.file_bytes_target,
-        ),
+        upkeep=_upkeep(parts, targets, commits, found),
     )
     return UseCases(
         statements=Statements(queries, changes, parts.sealer, clock=clock),
@@ -113,6 +101,26 @@ def build_use_cases(parts: Parts) -> UseCases:
         catalog=CatalogReplies(found.browser, _abilities(settings)),
         sessions=sessions,
         running=running,
+    )
+
+
+def _upkeep(parts: Parts, targets: Targets, commits: Commits, found: governed.Governed) -> Upkeep:
+    return Upkeep(
+        parts.engine,
+        targets,
+        commits,
+        snapshots=found.opener.delta,
+        clock=parts.clock,
+        file_bytes_target=parts.settings.storage.file_bytes_target,
+    )
+
+
+def _query_limits(settings: Settings) -> QueryLimits:
+    limits = settings.limits
+    return QueryLimits(
+        sql_bytes_max=limits.sql_bytes_max,
+        ticket_seconds_max=limits.ticket_seconds_max,
+        ticket_renewed_seconds_max=limits.ticket_renewed_seconds_max,
     )
 
 

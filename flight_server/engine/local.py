@@ -14,8 +14,10 @@ from typing import Any
 import pyarrow as pa
 from datafusion.catalog import Table
 
+from flight_server.clock import Clock, SystemClock
 from flight_server.engine import parameters
 from flight_server.engine.base import (
+    NO_PARAMETERS,
     BatchLimits,
     Description,
     FileScan,
@@ -30,7 +32,7 @@ from flight_server.engine.explain import redacted
 from flight_server.engine.faults import Stage
 from flight_server.engine.lookup import Lookup
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
-from flight_server.engine.planning import Planner, our_errors
+from flight_server.engine.planning import Job, Planner, our_errors
 from flight_server.engine.plans import (
     Planned,
     Recent,
@@ -41,8 +43,10 @@ from flight_server.engine.plans import (
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
 from flight_server.engine.views import ViewPlanner
+from flight_server.engine.write_parameters import parameter_types
 from flight_server.engine.writes import Sinks, Writer
 from flight_server.errors import Cancelled, InvalidRequest, LakeflightError, PermissionDenied
+from flight_server.sql.grammar import is_query
 from flight_server.sql.placeholders import count_parameters
 from flight_server.sql.statements import Statement, StatementKind, read_statement
 
@@ -86,6 +90,7 @@ class LocalEngine:
         options: EngineOptions,
         *,
         sinks: Sinks | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._tables = tables
         self._limits = limits
@@ -96,22 +101,27 @@ class LocalEngine:
         self._views = ViewPlanner(self._ctx, self._beside)
         self._plans: Recent[Planned] = Recent(options.cached_plans_max)
         self._scans: Recent[tuple[Scan, Table]] = Recent(options.cached_tables_max)
-        planner = Planner(
+        self._planner = Planner(
             self._ctx,
             self._views,
             tables,
             self._register,
             spill_directory=options.spill_directory,
         )
-        self._writer = Writer(planner, sinks, options)
+        self._writer = Writer(self._planner, sinks, options, clock=clock or SystemClock())
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query without running it; see ``Engine``.
+
+        Of a statement that changes rows it only says what can be bound to its placeholders.
 
         Raises what ``Tables`` raises, InvalidRequest for a statement that cannot be planned,
         Unsupported for one that is no query, PermissionDenied for EXPLAIN by others than
         administrators.
         """
+        if not is_query(query.sql):
+            types = parameter_types(self._planner, Job(query, {}, is_cancelled))
+            return Description(NO_PARAMETERS, (), parameters.declared(types))
         planned = self._plan(query, is_bound=False, is_cancelled=is_cancelled)
         declared = parameters.declared(planned.parameters)
         if query.parameters:

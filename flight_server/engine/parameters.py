@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from datafusion.plan import LogicalPlan
@@ -21,6 +21,7 @@ from flight_server.sql.lexer import Kind, tokens
 # Typing them is a convenience for clients: an expression larger than this leaves some open.
 _EXPRESSIONS_VISITED_MAX = 20_000
 
+Value = TypeVar("Value")
 Types = Sequence[pa.DataType | None]
 
 
@@ -101,9 +102,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
 
 
-def renumbered(
-    text: str, values: Mapping[str, pa.Scalar[Any]]
-) -> tuple[str, dict[str, pa.Scalar[Any]]]:
+def renumbered(text: str, values: Mapping[str, Value]) -> tuple[str, dict[str, Value]]:
     """Return a part of a statement with its placeholders counted from one, and their values."""
     order: dict[str, str] = {}
     text = with_placeholders(

@@ -14,19 +14,32 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from flight_server.clock import Clock
 from flight_server.engine import parameters
-from flight_server.engine.base import Query, Sink, WriteTarget, Written
+from flight_server.engine.base import FileScan, Query, Sink, WriteTarget, Written
 from flight_server.engine.merge import merge, merge_of_rows
 from flight_server.engine.optimize import optimize
 from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, Source
+from flight_server.engine.reshape import reshape
 from flight_server.engine.rewrite import rewrite
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import InvalidRequest, LakeflightError, Unsupported
-from flight_server.sql.commands import CreateTable, Delete, Insert, Merge, Optimize, Update
+from flight_server.sql.commands import (
+    AlterTable,
+    CreateTable,
+    Delete,
+    DropColumns,
+    Insert,
+    Merge,
+    Optimize,
+    RenameColumn,
+    Update,
+)
 from flight_server.sql.grammar import read_command
 from flight_server.sql.lexer import heard
 from flight_server.sql.names import quoted
 from flight_server.sql.placeholders import count_parameters
+from flight_server.sql.volatile import settled
 
 
 class Sinks(Protocol):
@@ -51,8 +64,11 @@ class Sinks(Protocol):
 class Writer:
     """Executes one statement after the other with what a worker's session offers."""
 
-    def __init__(self, planner: Planner, sinks: Sinks | None, options: EngineOptions) -> None:
+    def __init__(
+        self, planner: Planner, sinks: Sinks | None, options: EngineOptions, *, clock: Clock
+    ) -> None:
         self._planner = planner
+        self._clock = clock
         self._sinks = sinks
         self._options = options
 
@@ -64,6 +80,7 @@ class Writer:
         Raises what a query raises, InvalidRequest and SchemaMismatch for rows that do not fit, and
         Unsupported for statements that write no rows or cannot be done.
         """
+        query = replace(query, sql=settled(query.sql, self._clock.now()))
         command = read_command(query.sql, bucket=query.bucket, schema=query.schema)
         rows = self._bound_rows(query)
         if target.pin is not None:
@@ -85,7 +102,7 @@ class Writer:
         if isinstance(command, Update | Delete) and many is not None:
             merging, own = merge_of_rows(self._planner, command, many)
             return self._rewriting(merging, target, job, own)
-        if isinstance(command, Update | Delete | Merge | Optimize) and many is None:
+        if isinstance(command, Update | Delete | Merge | Optimize | AlterTable) and many is None:
             return self._rewriting(command, target, job, NOTHING_OWN)
         raise Unsupported("this statement does not run with several rows of parameters")
 
@@ -175,12 +192,18 @@ class Writer:
     # UPDATE, DELETE, MERGE and OPTIMIZE
 
     def _rewriting(
-        self, command: Update | Delete | Merge | Optimize, target: WriteTarget, job: Job, own: Own
+        self,
+        command: Update | Delete | Merge | Optimize | AlterTable,
+        target: WriteTarget,
+        job: Job,
+        own: Own,
     ) -> Written:
         if target.pin is None or target.schema is None:
             raise Unsupported("this statement needs the state of a table")
         scan = self._planner.tables.files(target.pin, job.query.principal)
-        incoming = pa.schema([pa.field(each.name, each.type) for each in scan.schema])
+        is_reshaped = isinstance(command, AlterTable)
+        columns = target.schema if is_reshaped else scan.schema
+        incoming = pa.schema([pa.field(each.name, each.type) for each in columns])
         with self._sink(incoming, target) as sink:
             if isinstance(command, Merge):
                 changed = merge(self._planner, job, command, scan=scan, sink=sink, own=own)
@@ -188,9 +211,16 @@ class Writer:
                 changed = optimize(
                     self._planner, job, command, scan=scan, sink=sink, chosen=target.chosen
                 )
+            elif isinstance(command, AlterTable):
+                changed = self._reshaped(command, job, scan, sink)
             else:
                 changed = rewrite(self._planner, job, command, scan=scan, sink=sink)
             return replace(changed, schema=sink.schema, files=sink.finish())
+
+    def _reshaped(self, command: AlterTable, job: Job, scan: FileScan, sink: Sink) -> Written:
+        if not isinstance(command.change, RenameColumn | DropColumns):
+            raise Unsupported("this change of a table writes no rows")
+        return reshape(self._planner, job, command.change, scan=scan, sink=sink)
 
 
 def _incoming(schema: pa.Schema, command: Insert, target: WriteTarget) -> pa.Schema:

@@ -48,8 +48,9 @@ class Upkeep:
         target = self._targets.to_maintain(request, command.target)
 
         def attempt() -> None:
-            pin = self._targets.pin(request, target)
             head = self._commits.head(target.path, name=target.name, with_files=True)
+            # Taken after it, so that it holds every file that is chosen.
+            pin = self._targets.pin(request, target)
             files = head.files or ()
             if not command.z_order:
                 groups = upkeep.small_files(files, target_bytes=self._file_bytes_target)
@@ -76,7 +77,7 @@ class Upkeep:
                 data_change=False,
                 table_id=head.table_id,
                 schema=head.schema,
-                read_version=pin.version,
+                read_version=head.version,
             )
             commit(self._commits, target, change)
 

@@ -1,19 +1,15 @@
-"""Looks after tables: their history, older states brought back, small files, files nobody needs."""
+"""Looks after tables: older states brought back, small files, files nobody needs."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
-
-import pyarrow as pa
 
 from flight_server.clock import Clock
 from flight_server.errors import InvalidRequest, Unsupported
@@ -22,122 +18,16 @@ from flight_server.storage.commits import Commits
 from flight_server.storage.delta import table_folder
 from flight_server.storage.delta_actions import ActiveFile, millis
 from flight_server.storage.heads import Head, check_writable, definition
-from flight_server.storage.log import LOG_FOLDER, LogListing, commit_path, list_log, mark_of
+from flight_server.storage.log import commit_path, list_log, mark_of
 from flight_server.storage.replay import LogState, checkpoint_actions, read_entry, read_state
-from flight_server.storage.snapshots import damaged, file_uri, no_version
+from flight_server.storage.snapshots import file_uri, no_version
 
-HISTORY_VERSIONS_MAX = 10_000
 RETENTION_HOURS = 168.0
 RETENTION_HOURS_MAX = 24.0 * 36_500
-_HISTORY_COLUMNS: list[pa.Field[Any]] = [
-    pa.field("version", pa.int64(), nullable=False),
-    pa.field("timestamp", pa.timestamp("ms", tz="UTC"), nullable=False),
-    pa.field("operation", pa.string()),
-    pa.field("operation_parameters", pa.string()),
-    pa.field("user_name", pa.string()),
-    pa.field("request_id", pa.string()),
-    pa.field("read_version", pa.int64()),
-    pa.field("is_blind_append", pa.bool_()),
-    pa.field("rows", pa.int64()),
-    pa.field("files_added", pa.int64()),
-    pa.field("files_removed", pa.int64()),
-    pa.field("engine", pa.string()),
-]
-HISTORY = pa.schema(_HISTORY_COLUMNS)
-# What a history shows of an operation; other writers note conditions too, with values in them.
-_PARAMETERS_SHOWN = frozenset(
-    {"mode", "partitionBy", "targetSize", "zOrderBy", "version", "columns", "files"}
-)
-_ROWS = ("numAffectedRows", "numOutputRows", "num_added_rows", "num_output_rows")
-_ADDED = ("numFiles", "numAddedFiles", "num_added_files", "numTargetFilesAdded")
-_REMOVED = ("numRemovedFiles", "num_removed_files", "numTargetFilesRemoved")
-_COMMIT_INFO = b'{"commitInfo"'
 _CHANGE_DATA = "_change_data"
 _VECTORS = "deletionVectors"
 _SPAN = re.compile(r"(\d+)\s*(week|day|hour|minute|second)s?", re.IGNORECASE)
 _HOURS_IN = {"week": 168.0, "day": 24.0, "hour": 1.0, "minute": 1 / 60, "second": 1 / 3600}
-
-
-def history(path: Path, *, limit: int | None = None, name: str) -> pa.Table:
-    """Return the versions that the log still has, newest first, in the columns of ``HISTORY``.
-
-    At most ``limit``, and never more than HISTORY_VERSIONS_MAX. ``operation_parameters`` is JSON
-    text without conditions and values; ``user_name`` and ``request_id`` name all, separated by
-    commas, whose appends became one version. Raises Unavailable (``table_damaged``).
-    """
-    folder = f"{table_folder(path)}/{LOG_FOLDER}"
-    listing = list_log(folder, name)
-    count = HISTORY_VERSIONS_MAX if limit is None else max(0, min(limit, HISTORY_VERSIONS_MAX))
-    times = _times(listing)
-    versions = sorted(listing.commits, reverse=True)[:count]
-    rows = [
-        _history_row(version, times[version], _commit_info(folder, version, name))
-        for version in versions
-    ]
-    return pa.Table.from_pylist(rows, schema=HISTORY)
-
-
-def _times(listing: LogListing) -> dict[int, int]:
-    """Return the times of the commits in milliseconds, as time travel counts them."""
-    times: dict[int, int] = {}
-    before = 0
-    for version in sorted(listing.commits):
-        before = max(listing.commits[version].mtime_ns // 1_000_000, before + 1)
-        times[version] = before
-    return times
-
-
-def _commit_info(folder: str, version: int, name: str) -> Mapping[str, Any]:
-    try:
-        with Path(commit_path(folder, version)).open("rb") as file:
-            for line in file:
-                if line.lstrip().startswith(_COMMIT_INFO):
-                    info = json.loads(line)["commitInfo"]
-                    return info if isinstance(info, dict) else {}
-    except (OSError, ValueError):
-        raise damaged(name, f"the commit of version {version} cannot be read") from None
-    return {}
-
-
-def _history_row(version: int, time_ms: int, info: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = info.get("operationMetrics") or {}
-    given = info.get("operationParameters") or {}
-    writes = info.get("writes") or [info]
-    shown = {key: given[key] for key in sorted(given) if key in _PARAMETERS_SHOWN}
-    inside = _count(info, ("inCommitTimestamp",))
-    return {
-        "version": version,
-        "timestamp": datetime.fromtimestamp((inside or time_ms) / 1000, UTC),
-        "operation": _text(info.get("operation")),
-        "operation_parameters": json.dumps(shown),
-        "user_name": _joined(write.get("userName") for write in writes),
-        "request_id": _joined(write.get("requestId") for write in writes),
-        "read_version": _count(info, ("readVersion",)),
-        "is_blind_append": info.get("isBlindAppend") if "isBlindAppend" in info else None,
-        "rows": _count(metrics, _ROWS),
-        "files_added": _count(metrics, _ADDED),
-        "files_removed": _count(metrics, _REMOVED),
-        "engine": _text(info.get("engineInfo")),
-    }
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _joined(values: Iterable[object]) -> str | None:
-    texts = dict.fromkeys(value for value in values if isinstance(value, str) and value)
-    return ", ".join(texts) or None
-
-
-def _count(found: Mapping[str, Any], keys: Iterable[str]) -> int | None:
-    for key in keys:
-        value = found.get(key)
-        if isinstance(value, str) and value.isdigit():
-            return int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    return None
 
 
 def restoring(

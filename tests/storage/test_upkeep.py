@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -11,9 +10,8 @@ from deltalake import CommitProperties, DeltaTable, write_deltalake
 from flight_server import errors
 from flight_server.clock import Clock, SystemClock
 from flight_server.storage.delta_actions import ActiveFile
+from flight_server.storage.history import history
 from flight_server.storage.upkeep import (
-    HISTORY,
-    history,
     restoring,
     retention_hours,
     small_files,
@@ -55,31 +53,6 @@ def clean(
         dry_run=dry_run,
         name=NAME,
     )
-
-
-def test_a_history_lists_versions_newest_first(table: Written) -> None:
-    table.append(3, 5, parameters={"mode": "Append"})
-    table.commit("TRUNCATE", removes_all=True, rows=5)
-    rows = history(table.path, name=NAME)
-    assert rows.schema.equals(HISTORY)
-    assert rows["version"].to_pylist() == [2, 1, 0]
-    assert rows["operation"].to_pylist() == ["TRUNCATE", "WRITE", "CREATE TABLE"]
-    assert rows["user_name"].to_pylist() == ["alice"] * 3
-    assert rows["request_id"].to_pylist() == ["r-1"] * 3
-    assert rows["rows"].to_pylist()[:2] == [5, 2]
-    assert rows["operation_parameters"].to_pylist()[1] == '{"mode": "Append"}'
-    times: list[Any] = rows["timestamp"].to_pylist()
-    assert times == sorted(times, reverse=True)
-    assert history(table.path, limit=1, name=NAME)["version"].to_pylist() == [2]
-
-
-def test_a_history_shows_no_conditions_of_other_writers(table: Written) -> None:
-    DeltaTable(str(table.path)).delete("name = 'n1'")
-    write_deltalake(str(table.path), numbers(7, 9), mode="append")
-    rows = history(table.path, name=NAME)
-    assert rows["operation"].to_pylist()[:2] == ["WRITE", "DELETE"]
-    assert rows["rows"].to_pylist()[0] == 2
-    assert "n1" not in str(rows.to_pylist())
 
 
 def test_an_older_state_comes_back_with_its_columns(table: Written) -> None:
