@@ -31,7 +31,15 @@ from tests.engine.changing import Changing, bound
 from tests.engine.lake import ADMIN, READER, never, query, session
 
 Row = tuple[Any, ...]
-_SCHEMA = pa.schema([("id", pa.int64()), ("a", pa.int32()), ("s", pa.string()), ("p", pa.int32())])
+
+
+def columns(**kinds: pa.DataType) -> pa.Schema:
+    """A schema of columns that may be NULL."""
+    fields: list[pa.Field[Any]] = [pa.field(name, kind) for name, kind in kinds.items()]
+    return pa.schema(fields)
+
+
+_SCHEMA = columns(id=pa.int64(), a=pa.int32(), s=pa.string(), p=pa.int32())
 _ROWS = st.lists(
     st.tuples(
         st.integers(0, 9),
@@ -444,9 +452,7 @@ def test_a_cancelled_write_leaves_nothing(lake: Changing) -> None:
 @pytest.mark.parametrize("order", ["", " ZORDER BY (x, y)", " ZORDER BY (s)"])
 def test_optimize_keeps_every_row(tmp_path: Path, order: str) -> None:
     lake = Changing(session(tmp_path))
-    schema = pa.schema(
-        [("x", pa.int64()), ("y", pa.float64()), ("s", pa.string()), ("p", pa.int32())]
-    )
+    schema = columns(x=pa.int64(), y=pa.float64(), s=pa.string(), p=pa.int32())
     lake.create("t", schema, "p")
     for part in range(3):
         rows = [
