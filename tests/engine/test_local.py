@@ -187,7 +187,7 @@ def test_the_names_of_common_tables_are_their_own(lakeside: Session) -> None:
 @pytest.mark.parametrize("sql", REFUSED)
 def test_nothing_but_reading_runs(lakeside: Session, sql: str) -> None:
     with pytest.raises(Unsupported):
-        lakeside.describe(sql)
+        lakeside.rows(sql)
 
 
 @pytest.mark.parametrize(
