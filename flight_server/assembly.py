@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,6 @@ from flight_server.service.writes import Writes
 from flight_server.storage.commits import Commits
 from flight_server.storage.creation import Creation
 from flight_server.storage.files import DataFileWriter, FileOptions
-from flight_server.storage.intake import IntakeLimits
 from flight_server.storage.locations import Location, locate_all
 from flight_server.storage.roots import RootLock, clean
 from policies.decide import SYSTEM_BUCKET
@@ -72,36 +71,41 @@ def build_use_cases(parts: Parts) -> UseCases:
     permits = Permits(
         found.browser, found.registry, found.views, book=lambda: book, read_only=parts.read_only
     )
-    root = governed.temporary_root(located)
-    assert root is not None  # noqa: S101  the server's own bucket is always among them
-    targets = Targets(permits, found.tables, sessions, temporary_root=root)
+    targets = Targets(permits, found.tables, sessions, temporary_root=_temporary_root(located))
     commits = Commits(clock, random_bytes=parts.random_bytes)
     making = Making(commits, Creation(clock, random_bytes=parts.random_bytes))
+    definitions = Definitions(
+        parts.engine,
+        queries,
+        targets,
+        permits=permits,
+        registry=found.registry,
+        commits=commits,
+        making=making,
+    )
     changes = Changes(
         parts.engine,
         sessions,
         running,
         targets=targets,
         writes=Writes(parts.engine, targets, commits),
-        definitions=Definitions(
-            parts.engine,
-            queries,
-            targets,
-            permits=permits,
-            registry=found.registry,
-            commits=commits,
-            making=making,
-        ),
+        definitions=definitions,
         upkeep=_upkeep(parts, targets, commits, found),
     )
     return UseCases(
         statements=Statements(queries, changes, parts.sealer, clock=clock),
         queries=queries,
-        loads=Loads(targets, making, commits, writers=_writers(parts), limits=IntakeLimits()),
+        loads=Loads(targets, making, commits, running=running, writers=_writers(parts)),
         catalog=CatalogReplies(found.browser, _abilities(settings)),
         sessions=sessions,
         running=running,
     )
+
+
+def _temporary_root(located: Mapping[str, Location]) -> Path:
+    root = governed.temporary_root(located)
+    assert root is not None  # noqa: S101  the server's own bucket is always among them
+    return root
 
 
 def _upkeep(parts: Parts, targets: Targets, commits: Commits, found: governed.Governed) -> Upkeep:

@@ -16,6 +16,7 @@ import pyarrow.flight as fl
 
 from flight_server import errors
 from flight_server.protocol import actions, commands, flight
+from flight_server.rpc import quirks
 from flight_server.rpc.border import BorderedStream, Call, InFlight, bordered
 from flight_server.rpc.catalog import CATALOG_COMMANDS, CatalogReplies
 from flight_server.rpc.middleware import (
@@ -203,9 +204,8 @@ class LakehouseServer(fl.FlightServerBase):
     ) -> commands.PutResult:
         bound = self._statements.prepared(request, command.prepared_statement_handle)
         parameters = read_parameters(incoming) or bound.parameters
-        return commands.DoPutUpdateResult(
-            self._statements.update(replace(bound, parameters=parameters))
-        )
+        rows = self._statements.update(replace(bound, parameters=parameters))
+        return commands.DoPutUpdateResult(quirks.update_count(request, rows))
 
     def _ingest(
         self, request: Request, command: commands.StatementIngest, incoming: Incoming
@@ -276,7 +276,7 @@ class LakehouseServer(fl.FlightServerBase):
         result = actions.CreatePreparedStatementResult(
             prepared_statement_handle=prepared.handle,
             dataset_schema=b"" if prepared.schema is None else _encoded(prepared.schema),
-            parameter_schema=_encoded(prepared.parameters),
+            parameter_schema=_encoded(quirks.parameters(request, prepared.parameters)),
             is_update=prepared.schema is None,
         )
         return [_result("CreatePreparedStatement", result)]

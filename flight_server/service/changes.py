@@ -77,10 +77,15 @@ class Changes:
             SetOption: lambda request, command, _: sessions.apply(request, command),
         }
         self._vacuum = upkeep.vacuum
+        self._shown = sessions.shown
 
     def resolved(self, request: Request, command: Command) -> Command:
         """Return a statement that was read with ``DEFAULT`` names under the names they mean."""
         return self._targets.resolved(request, command)
+
+    def shown(self, request: Request) -> Mapping[str, str]:
+        """Return the options of the session as texts."""
+        return self._shown(request)
 
     def execute(self, request: Request, command: Command, bound: Bound) -> int:
         """Do it; return how many rows it changed, -1 where rows are not what it changes."""

@@ -7,6 +7,8 @@ the stream was seen and all of it is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +23,7 @@ from flight_server.protocol.commands import (
 )
 from flight_server.service.making import Filled, Making
 from flight_server.service.request import Request
+from flight_server.service.running import Kind, Running
 from flight_server.service.targets import Target, Targets
 from flight_server.service.writes import author_of, commit
 from flight_server.sql.commands import IfThere
@@ -56,19 +59,22 @@ class Loads:
         making: Making,
         commits: Commits,
         *,
+        running: Running,
         writers: Writers,
-        limits: IntakeLimits,
+        limits: IntakeLimits | None = None,
     ) -> None:
         self._targets = targets
         self._making = making
         self._commits = commits
+        self._running = running
         self._writers = writers
-        self._limits = limits
+        self._limits = limits or IntakeLimits()
 
     def append(self, request: Request, ref: TableRef, incoming: Incoming) -> int:
         """Add rows to a table that is there; return how many."""
-        target = self._targets.to_write(request, ref, also_reads=False)
-        return self._append(request, target, _schema(incoming), incoming)
+        with self._listed(request, f"append to {ref}") as listed:
+            target = self._targets.to_write(listed, ref, also_reads=False)
+            return self._append(listed, target, _schema(incoming), incoming)
 
     def ingest(self, request: Request, command: StatementIngest, incoming: Incoming) -> int:
         """Load rows the way the command says; return how many there were.
@@ -85,6 +91,23 @@ class Loads:
         ref = TableRef(
             command.catalog or request.bucket, command.schema or request.schema, command.table
         )
+        with self._listed(request, f"load into {ref}") as listed:
+            return self._ingest(listed, command, options, ref, incoming)
+
+    @contextmanager
+    def _listed(self, request: Request, what: str) -> Iterator[Request]:
+        """Let a load be seen and cancelled while it runs."""
+        with self._running.enter(request, what, kind=Kind.WRITE) as run:
+            yield replace(request, is_cancelled=run.is_cancelled)
+
+    def _ingest(
+        self,
+        request: Request,
+        command: StatementIngest,
+        options: TableDefinitionOptions,
+        ref: TableRef,
+        incoming: Incoming,
+    ) -> int:
         schema = _schema(incoming)
         target = self._target(request, command, ref, may_create=_may_create(options))
         if target.exists and options.if_exists is TableExists.APPEND:
@@ -98,7 +121,9 @@ class Loads:
         rows = self._making.make(
             request,
             target,
-            lambda folder: self._fill(folder, table_schema(schema), (), schema, incoming),
+            lambda folder: self._fill(
+                request, folder, (table_schema(schema), ()), schema, incoming
+            ),
             if_there=IfThere.REPLACE if target.exists else IfThere.FAIL,
         )
         if target.is_temporary:
@@ -128,7 +153,9 @@ class Loads:
                 return known
         with self._commits.writing(target.path):
             head = self._commits.head(target.path, name=target.name)
-            filled = self._fill(target.path, head.schema, head.partition_columns, schema, incoming)
+            filled = self._fill(
+                request, target.path, (head.schema, head.partition_columns), schema, incoming
+            )
             change = Change(
                 "WRITE",
                 author_of(request),
@@ -143,17 +170,20 @@ class Loads:
 
     def _fill(
         self,
+        request: Request,
         folder: Path,
-        columns: pa.Schema,
-        partition_columns: tuple[str, ...],
+        table: tuple[pa.Schema, tuple[str, ...]],
         schema: pa.Schema,
         incoming: Incoming,
     ) -> Filled:
+        columns, partition_columns = table
         fitter = Fitter(schema, columns, by_name=True, rounds=False)
         writer = self._writers(folder, columns, partition_columns)
         rows = 0
         try:
             for batch in taken_in(incoming, self._limits):
+                if request.is_cancelled():
+                    raise errors.Cancelled("the load was cancelled")
                 rows += batch.num_rows
                 writer.write(fitter.fit(batch))
             files: tuple[DataFile, ...] = writer.finish()

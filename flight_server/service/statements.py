@@ -8,6 +8,8 @@ others, never in DoGet.
 from __future__ import annotations
 
 import base64
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Protocol, TypeGuard
@@ -23,8 +25,10 @@ from flight_server.service.request import Request
 from flight_server.sql.commands import Command, Vacuum
 from flight_server.sql.grammar import is_query, read_command
 from flight_server.sql.names import DEFAULT
+from flight_server.sql.statements import read_statement
 
 _HANDLE = "statement"
+_SHOW = re.compile(r"\s*show\b", re.IGNORECASE)
 _HANDLE_LIFE = timedelta(days=1)
 # Bound rows travel in the handle, and handles in every call.
 HANDLE_PARAMETER_BYTES_MAX = 1024 * 1024
@@ -61,6 +65,10 @@ class Commands(Protocol):
         """Return a statement that was read with ``DEFAULT`` names under the names they mean."""
         ...
 
+    def shown(self, request: Request) -> Mapping[str, str]:
+        """Return the options of the session as texts."""
+        ...
+
     def execute(self, request: Request, command: Command, bound: Bound) -> int:
         """Do it; return how many rows it changed, -1 where rows are not what it changes."""
         ...
@@ -93,7 +101,7 @@ class Statements:
         """
         command = self._command(bound)
         if command is None:
-            return self._queries.plan(bound.request, bound.sql, bound.parameters)
+            return self._queries.plan(bound.request, self._asked(bound), bound.parameters)
         if _reports(command):
             return self._queries.given(bound.request, self._commands.report(bound.request, command))
         rows = self._commands.execute(bound.request, command, bound)
@@ -104,7 +112,7 @@ class Statements:
         command = self._command(bound)
         if command is not None:
             return REPORT_SCHEMA if _reports(command) else NO_COLUMNS
-        return self._queries.describe(bound.request, bound.sql, bound.parameters).schema
+        return self._queries.describe(bound.request, self._asked(bound), bound.parameters).schema
 
     def update(self, bound: Bound) -> int:
         """Execute a statement that changes something; return how many rows it changed, or -1."""
@@ -118,7 +126,7 @@ class Statements:
         bound = Bound(request, sql)
         command = self._command(bound)
         if command is None:
-            described = self._queries.describe(request, sql)
+            described = self._queries.describe(request, self._asked(bound))
             return Prepared(self._handle(bound), described.schema, described.parameters)
         parameters = (
             self._commands.parameters(request, bound) if "?" in sql or "$" in sql else NO_PARAMETERS
@@ -146,6 +154,20 @@ class Statements:
                 f" handle_parameter_bytes_max={HANDLE_PARAMETER_BYTES_MAX}"
             )
         return self._handle(replace(bound, parameters=parameters))
+
+    def _asked(self, bound: Bound) -> str:
+        """Return the query to run: SHOW of an option is answered by what the session knows."""
+        if not _SHOW.match(bound.sql):
+            return bound.sql
+        request = bound.request
+        statement = read_statement(
+            bound.sql,
+            bucket=request.bucket,
+            schema=request.schema,
+            username=request.principal.username,
+            session=self._commands.shown(request),
+        )
+        return bound.sql if statement.is_timeless else statement.sql
 
     def _command(self, bound: Bound) -> Command | None:
         self._queries.check_size(bound.sql)

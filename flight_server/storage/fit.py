@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from flight_server.errors import InvalidRequest, SchemaMismatch
+from flight_server.storage.arrow_types import plain_type
 from flight_server.storage.conversions import (
     Convert,
     Misfit,
@@ -184,7 +185,7 @@ def _conversion(source: Any, target: Any, rules: _Rules) -> Convert | None:
         return lambda values: pa.nulls(len(values), target)
     if pt.is_dictionary(source):
         after = _conversion(source.value_type, target, rules)
-        return _chain(lambda values: values.dictionary_decode(), after)
+        return _chain(_decoded, after)
     if pt.is_run_end_encoded(source):
         after = _conversion(source.value_type, target, rules)
         return _chain(lambda values: pc.call_function("run_end_decode", [values]), after)
@@ -202,6 +203,15 @@ def _chain(first: Convert, after: Convert | None) -> Convert:
     if after is None:
         return first
     return lambda values: after(first(values))
+
+
+def _decoded(values: Any) -> Any:
+    """Return the values of a dictionary array, whose views can only be decoded as plain ones."""
+    plain = plain_type(values.type.value_type)
+    if plain != values.type.value_type:
+        dictionary = values.dictionary.cast(plain)
+        values = pa.DictionaryArray.from_arrays(values.indices, dictionary)
+    return values.dictionary_decode()
 
 
 def _from_extension(source: Any, target: Any, rules: _Rules) -> Convert:
