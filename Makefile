@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= demo-lakehouse
 
-.PHONY: help demo test quick check format proto bench clean
+.PHONY: help demo test quick clients check format proto bench clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: $(VENV)/.dev  ## run all tests
 quick: $(VENV)/.dev  ## run the tests that are not slow
 	$(BIN)/python -m pytest -m 'not slow'
 
+clients: $(VENV)/.dev  ## install the clients that tests/clients runs besides its own; JDBC needs Java and Maven
+	$(BIN)/python -m tests.clients.environments
+
 check: $(VENV)/.dev  ## format, lint, types, import contracts, generated code, docs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -48,5 +51,5 @@ proto: $(VENV)/.dev  ## regenerate the protobuf module from flight_sql.proto
 bench: $(VENV)/.dev  ## run the benchmarks and print their tables
 	$(BIN)/python -m benchmarks
 
-clean:  ## remove the environment and the demo lakehouse
-	rm -rf $(VENV) $(DEMO_DIR) .mypy_cache .ruff_cache .hypothesis
+clean:  ## remove the environments and the demo lakehouse
+	rm -rf $(VENV) .venv-clients $(DEMO_DIR) .mypy_cache .ruff_cache .hypothesis

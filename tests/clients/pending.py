@@ -1,0 +1,39 @@
+"""What the server does not do yet: the one table that turns cases of the matrix on.
+
+A case that needs a feature listed here must fail, and shows as ``pending`` in the table of the
+documentation. When the feature is there the case passes, which fails the run until its line here is
+taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+# feature: what is missing
+FEATURES: Mapping[str, str] = {}
+# (row, case): a known fault of the server, with what goes wrong
+FAULTS: Mapping[tuple[str, str], str] = {
+    **{
+        ("jdbc", case): "DDL runs twice when the answer is no count"
+        for case in (
+            "executes_ddl_and_dml",
+            "writes_every_type_through_parameters",
+            "inserts_in_batches",
+        )
+    },
+    ("jdbc", "finds_rows_by_values_of_every_type"): "the driver binds times in milliseconds only",
+    ("polars", "writes_a_frame"): "dictionaries of string views are refused",
+    ("polars", "appends_to_a_table_and_replaces_it"): "dictionaries of string views are refused",
+    **{
+        (row, "joins_texts_that_are_all_bound"): "|| between parameters alone is not planned"
+        for row in ("adbc-1.5", "adbc-1.11", "adbc")
+    },
+}
+
+
+def why(row: str, case: str, needs: Iterable[str]) -> str | None:
+    """Return why a case cannot pass yet, or None when it must."""
+    reasons = [FEATURES[need] for need in needs if need in FEATURES]
+    if (row, case) in FAULTS:
+        reasons.append(FAULTS[row, case])
+    return "; ".join(reasons) or None
