@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from flight_server.engine.base import FileScan, Sink, Written
 from flight_server.engine.planning import Job, Planner, unguessable
 from flight_server.engine.rewrite import Pouring, column_named, selection
-from flight_server.engine.targets import files_of, parts_of
+from flight_server.engine.targets import SCANS_MAX, file_by_file, files_of, parts_of
 from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.sql.commands import Optimize
 from flight_server.sql.names import quoted
@@ -38,8 +38,9 @@ def optimize(
     """
     order = _checked(command.z_order, scan)
     files = files_of(scan, chosen=chosen)
-    for part, _ in parts_of(scan, files, groups_max=1):
-        name, own = planner.files(part)
+    files_max = 0 if order else SCANS_MAX
+    for part, _ in parts_of(scan, files, groups_max=1, files_max=files_max):
+        name, own = planner.files(part if order else file_by_file(part))
         into = Pouring(planner, job, sink, own)
         rows = into.count(f"FROM {quoted(name)}")
         alias = quoted(unguessable())

@@ -85,6 +85,15 @@ def touched_files(
     return found
 
 
+def file_by_file(scan: FileScan) -> FileScan:
+    """Return a scan whose parts are single files in their order, for at most ``SCANS_MAX`` files.
+
+    The engine is free to read the files of one group in any order.
+    """
+    groups = (FileGroup(each.partition, (path,)) for each in scan.groups for path in each.paths)
+    return FileScan(scan.schema, scan.partition_columns, tuple(groups))
+
+
 def _numbered(
     planner: Planner, scan: FileScan, files: Sequence[TargetFile]
 ) -> tuple[str, str, Own]:

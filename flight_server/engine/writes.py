@@ -52,11 +52,13 @@ class Sinks(Protocol):
         *,
         schema: pa.Schema | None,
         partition_columns: tuple[str, ...],
+        in_order: bool,
     ) -> Sink:
         """Open a sink for rows of ``incoming``, whose columns go to those of the same name.
 
         ``schema`` is that of the table, None where the rows decide; columns that no row has are
-        NULL. Raises SchemaMismatch, naming the column, for types that do not fit.
+        NULL. ``in_order`` fills one file of a partition after the other. Raises SchemaMismatch,
+        naming the column, for types that do not fit.
         """
         ...
 
@@ -173,7 +175,9 @@ class Writer:
             return None  # the rows one by one tell what is wrong in the statement's own terms
 
     @contextmanager
-    def _sink(self, incoming: pa.Schema, target: WriteTarget) -> Iterator[Sink]:
+    def _sink(
+        self, incoming: pa.Schema, target: WriteTarget, *, in_order: bool = False
+    ) -> Iterator[Sink]:
         """Open a sink; whatever goes wrong within leaves nothing behind."""
         if self._sinks is None:
             raise Unsupported("this engine runs queries only")
@@ -182,6 +186,7 @@ class Writer:
             incoming,
             schema=target.schema,
             partition_columns=target.partition_columns,
+            in_order=in_order,
         )
         try:
             yield sink
@@ -204,7 +209,9 @@ class Writer:
         is_reshaped = isinstance(command, AlterTable)
         columns = target.schema if is_reshaped else scan.schema
         incoming = pa.schema([pa.field(each.name, each.type) for each in columns])
-        with self._sink(incoming, target) as sink:
+        # The order of the rows is what OPTIMIZE is about: each file is to hold a stretch of it.
+        in_order = isinstance(command, Optimize)
+        with self._sink(incoming, target, in_order=in_order) as sink:
             if isinstance(command, Merge):
                 changed = merge(self._planner, job, command, scan=scan, sink=sink, own=own)
             elif isinstance(command, Optimize):

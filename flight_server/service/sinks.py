@@ -74,6 +74,7 @@ class TableSinks:
         *,
         schema: pa.Schema | None,
         partition_columns: tuple[str, ...],
+        in_order: bool,
     ) -> TableSink:
         """Open a sink in a table's folder."""
         return TableSink(
@@ -81,6 +82,8 @@ class TableSinks:
             incoming,
             schema=schema,
             partition_columns=partition_columns,
+            # Several writers take turns, so that each of their files spans all that was written.
+            options=FileOptions(writers_max=1) if in_order else None,
             clock=self._clock,
             random_bytes=self._random_bytes,
         )
