@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import analytics, export, latency
+from benchmarks import analytics, export, latency, loads
 from benchmarks.client import MODES
 from benchmarks.series import Figures, Metric
 from benchmarks.targets import BARE, IN_PROCESS, LAKEFLIGHT
@@ -57,6 +57,19 @@ def goals(figures: Figures) -> list[Goal]:
         _at_most("first batch of the export, ms", first, 120),
         _at_most("peak memory (PSS) of gateway and workers in the export, MB", peak, 600),
         _at_most("that peak ÷ the peak with a quarter of the rows", growth, _MEMORY_GROWTH_MAX),
+        _at_most(
+            "bulk load of lineitem, time ÷ write_deltalake in process",
+            figures.ratio(loads.LOAD, LAKEFLIGHT, to=IN_PROCESS),
+            1.3,
+        ),
+        _at_most(
+            "peak memory (PSS) of gateway and workers in the load, MB",
+            figures.median(loads.PEAK, LAKEFLIGHT),
+            1000,
+        ),
+        _at_most(
+            "one row inserted durably, p50 ms", figures.median(loads.INSERT_P50, LAKEFLIGHT), 40
+        ),
     ]
 
 

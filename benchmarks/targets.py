@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
 import sys
 import sysconfig
@@ -26,6 +27,8 @@ MEMORY = "memory"
 IN_PROCESS = "in-process"
 ALL = (LAKEFLIGHT, BARE, MEMORY, IN_PROCESS)
 
+# A bucket of the server for tables that are written; it goes with the server.
+SCRATCH = "scratch"
 _USER = "admin"
 
 
@@ -126,8 +129,10 @@ def _serving(name: str, dataset: Dataset) -> Iterator[tuple[Login, int]]:
         with tempfile.TemporaryDirectory(prefix="lakeflight-bench-") as state:
             environment = {
                 "LAKEFLIGHT_ADMIN__PASSWORD": password,
-                "LAKEFLIGHT_STORAGE__SYSTEM": state,
+                "LAKEFLIGHT_STORAGE__SYSTEM": f"{state}/system",
+                "LAKEFLIGHT_STORAGE__BUCKETS": json.dumps({SCRATCH: f"{state}/{SCRATCH}"}),
             }
+            Path(state, SCRATCH).mkdir()
             command = [str(program), "serve", str(dataset.root), "--port", "0"]
             with running(command, environment=environment) as server:
                 yield Login(server.uri, _USER, password), server.pid
