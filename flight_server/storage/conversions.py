@@ -13,6 +13,8 @@ writes text.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +25,8 @@ Convert = Callable[[Any], Any]
 _Maker = Callable[[Any, Any, bool], Convert | None]
 
 _DIGITS_MAX, _WIDE_DIGITS = 38, 76
+# More than a decimal of 256 bits holds, so that what is read is never cut before it is judged.
+_TEXT_DIGITS_MAX = 100
 _AWAY_FROM_ZERO: Any = "half_towards_infinity"
 # The first whole number above all that int64 holds; as a float it is exact.
 _PAST_INT64 = pa.scalar(float(2**63))
@@ -112,34 +116,41 @@ def _float_to_float(source: Any, target: Any, rounds: bool) -> Convert:  # noqa:
 def _decimal_to_decimal(source: Any, target: Any, rounds: bool) -> Convert:  # noqa: FBT001
     if source.scale == target.scale:
         return _cast(source, target, rounds)
-    widen = _widened(source, scale=max(source.scale, target.scale))
-    return lambda values: _scaled(widen(values), target.scale, rounds=rounds).cast(target)
+    narrow = _narrowed(source)
+    if source.scale > target.scale:
+        fewer = _with_fewer_places(target.scale, rounds=rounds)
+        return lambda values: fewer(values.cast(narrow)).cast(target)
+    wide = pa.decimal256(_WIDE_DIGITS, target.scale)
+    return lambda values: values.cast(narrow).cast(wide).cast(target)
 
 
 def _decimal_to_int(source: Any, target: Any, rounds: bool) -> Convert:  # noqa: FBT001
-    widen = _widened(source, scale=max(source.scale, 0))
-    return lambda values: _scaled(widen(values), 0, rounds=rounds).cast(target)
+    whole = pa.decimal128(_DIGITS_MAX, 0)
+    to_whole = _decimal_to_decimal(source, whole, rounds)
+    return lambda values: to_whole(values).cast(target)
 
 
-def _widened(source: Any, *, scale: int) -> Convert:
-    """Return how decimals get 76 digits and a scale not below theirs, which they must survive."""
-    digits = source.precision - source.scale
-    if digits > _DIGITS_MAX and source.scale < 0:
+def _narrowed(source: Any) -> pa.DataType:
+    """Return the type of 128 bits for decimals of any size, whose values need no more digits."""
+    whole_digits = source.precision - source.scale
+    if source.scale > _DIGITS_MAX or (source.scale < 0 and whole_digits > _DIGITS_MAX):
         raise NoConversion
-    wide = pa.decimal256(_WIDE_DIGITS, scale)
-    if digits + scale <= _WIDE_DIGITS:
-        return lambda values: values.cast(wide)
-    if source.scale > _DIGITS_MAX:
-        raise NoConversion
-    narrow = pa.decimal128(_DIGITS_MAX, source.scale)
-    return lambda values: values.cast(narrow).cast(wide)
+    return pa.decimal128(min(source.precision, _DIGITS_MAX), source.scale)
 
 
-def _scaled(wide: Any, scale: int, *, rounds: bool) -> Any:
-    """Bring decimals of 76 digits to a scale that is not above theirs."""
-    if rounds and wide.type.scale > scale:
-        wide = pc.round(wide, scale, round_mode=_AWAY_FROM_ZERO)
-    return wide.cast(pa.decimal256(_WIDE_DIGITS, scale))
+def _with_fewer_places(scale: int, *, rounds: bool) -> Convert:
+    """Return how decimals of 128 bits lose places, which are 0 unless it ``rounds``.
+
+    Never with those of 256 bits: Arrow 26 divides them wrongly, which a test shows.
+    """
+
+    def convert(values: Any) -> Any:
+        roomy = values.cast(pa.decimal128(_DIGITS_MAX, values.type.scale))
+        if rounds:
+            roomy = pc.round(roomy, scale, round_mode=_AWAY_FROM_ZERO)
+        return roomy.cast(pa.decimal128(_DIGITS_MAX, scale))
+
+    return convert
 
 
 def _decimal_to_float(_source: Any, target: Any, _rounds: bool) -> Convert:  # noqa: FBT001
@@ -161,16 +172,35 @@ def _float_to_decimal(source: Any, target: Any, rounds: bool) -> Convert:  # noq
 
 def _text_to_decimal(_source: Any, target: Any, _rounds: bool) -> Convert:  # noqa: FBT001
     digits = target.precision - target.scale
-    # Room for one more digit than fits: Arrow does not notice when the value overflows its type.
-    wide = pa.decimal256(_WIDE_DIGITS, _WIDE_DIGITS - digits - 1)
+    # As many places as there is room for, with one more digit than fits before them: Arrow does
+    # not notice when a value overflows its type.
+    places = _DIGITS_MAX - digits - 1
+    fewer = _with_fewer_places(target.scale, rounds=True)
     limit = 10.0**digits
 
     def convert(values: Any) -> Any:
         texts = _number_text(values)
         _refuse(pc.invert(pc.less_equal(pc.abs(texts.cast(pa.float64())), limit)))
-        return _scaled(texts.cast(wide), target.scale, rounds=True).cast(target)
+        if places > target.scale:
+            with suppress(pa.ArrowInvalid):  # more places than that
+                return fewer(texts.cast(pa.decimal128(_DIGITS_MAX, places))).cast(target)
+        return _slowly_to_decimal(texts, target)
 
     return convert
+
+
+def _slowly_to_decimal(texts: Any, target: Any) -> Any:
+    """Read any number of digits, one value after the other."""
+    unit = Decimal(1).scaleb(-target.scale)
+    context = Context(prec=_TEXT_DIGITS_MAX, rounding=ROUND_HALF_UP)
+    try:
+        numbers = [
+            None if text is None else Decimal(text).quantize(unit, context=context)
+            for text in texts.to_pylist()
+        ]
+    except InvalidOperation:
+        raise Misfit from None
+    return pa.array(numbers, pa.decimal256(_WIDE_DIGITS, target.scale)).cast(target)
 
 
 def _text_to_number(_source: Any, target: Any, _rounds: bool) -> Convert:  # noqa: FBT001

@@ -154,9 +154,12 @@ def test_row_groups_are_bounded_by_bytes_too(tmp_path: Path) -> None:
     assert footer.num_row_groups in range(10, 13)
 
 
+AWKWARD_COLUMNS: list[pa.Field[Any]] = [pa.field("v", pa.int64()), pa.field("p p", pa.string())]
+
+
 def test_awkward_partition_values_come_back(tmp_path: Path) -> None:
     values = ["a b/c%=:é", "", None, "x+y?#&", "\n\t\\\"'{}[]^`|<>~*", "..", "ü" * 300, "%2F", "\0"]
-    schema = schema_of(**{"v": pa.int64(), "p p": pa.string()})
+    schema = pa.schema(AWKWARD_COLUMNS)
     rows = pa.Table.from_pydict({"v": list(range(len(values))), "p p": values}, schema)
     files = write_files(tmp_path, rows, ("p p",))
     # An empty text is NULL by the protocol, so these two share a partition.

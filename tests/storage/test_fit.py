@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -289,6 +290,10 @@ ASSIGNED: list[tuple[Any, pa.DataType, Any]] = [
     (D("2.345"), pa.decimal128(10, 2), D("2.35")),
     (1e20, pa.decimal128(38, 0), D(10**20)),
     (1e-300, pa.decimal128(38, 38), D(0)),
+    (1.2345678901234567e-10, pa.decimal128(38, 20), D("1.2345678901E-10")),
+    ("0." + "4" * 90, pa.decimal128(38, 0), D(0)),
+    ("1.5", pa.decimal128(38, 0), D(2)),
+    ("-1.5", pa.decimal128(38, 0), D(-2)),
     ("1.005", pa.decimal128(10, 2), D("1.01")),
     ("9" * 38, pa.decimal128(38, 0), D("9" * 38)),
     ("1e3", pa.decimal128(10, 2), D("1000.00")),
@@ -354,6 +359,18 @@ def test_sql_refuses_what_cannot_be_read(value: Any, kind: pa.DataType) -> None:
     message = refused(pa.array([value]), kind, rounds=True)
     assert "topsecret" not in message
     assert "9" not in message.replace("9.995", "") or "9" not in str(value)
+
+
+def test_large_decimals_round_right_although_arrow_divides_them_wrongly() -> None:
+    whole = D(18446744070640508137)
+    wide = pa.array([whole], pa.decimal256(76, 37))
+    wrong = pc.round(wide, 0).cast(pa.decimal128(38, 0))
+    assert wrong[0].as_py() != whole, "Arrow is right now: 256 bits may be divided again"
+    for text in (f"{whole}.0000", f"{whole}.49999999999999999999999", f"{whole - 1}.5"):
+        assert fit(pa.array([text]), pa.decimal128(38, 0), rounds=True) == [whole]
+    exact = pa.array([whole + D("0.5")], pa.decimal256(40, 1))
+    assert fit(exact, pa.decimal128(38, 0), rounds=True) == [whole + 1]
+    assert fit(pa.array([whole], pa.decimal128(38, 18)), pa.decimal128(20, 0)) == [whole]
 
 
 def test_null_is_refused_where_there_must_be_a_value() -> None:
@@ -542,3 +559,14 @@ def test_a_moment_stays_the_same_moment(moment: datetime, unit: Any, rounds: boo
 def test_any_text_is_read_or_refused(text: str, kind: pa.DataType) -> None:
     with suppress(SchemaMismatch):
         fit(pa.array([text]), kind, rounds=True)
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view(), pa.large_string()], ids=str)
+def test_views_are_read_in_dictionaries_and_runs(kind: pa.DataType) -> None:
+    values = pa.array(["a", None], pa.string()).cast(kind)
+    plain = pa.binary() if kind == pa.binary_view() else pa.string()
+    expected = values.cast(plain).to_pylist()
+    words = pa.DictionaryArray.from_arrays(pa.array([1, 0, 1]), values)
+    assert fit(words, plain) == [expected[1], expected[0], expected[1]]
+    runs: pa.Array[Any] = pa.RunEndEncodedArray.from_arrays(pa.array([1, 3], pa.int32()), values)
+    assert fit(runs[:2], plain) == expected
