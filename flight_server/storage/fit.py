@@ -188,7 +188,7 @@ def _conversion(source: Any, target: Any, rules: _Rules) -> Convert | None:
         return _chain(_decoded, after)
     if pt.is_run_end_encoded(source):
         after = _conversion(source.value_type, target, rules)
-        return _chain(lambda values: pc.call_function("run_end_decode", [values]), after)
+        return _chain(_unrolled, after)
     plain = pa.binary() if pt.is_fixed_size_binary(source) else _PLAIN.get(source)
     if plain is not None:
         return _chain(lambda values: values.cast(plain), _conversion(plain, target, rules))
@@ -212,6 +212,15 @@ def _decoded(values: Any) -> Any:
         dictionary = values.dictionary.cast(plain)
         values = pa.DictionaryArray.from_arrays(values.indices, dictionary)
     return values.dictionary_decode()
+
+
+def _unrolled(values: Any) -> Any:
+    """Return the values of a run-end encoded array; views too can only be so decoded as plain."""
+    plain = plain_type(values.type.value_type)
+    if plain != values.type.value_type:
+        made: Any = pa.RunEndEncodedArray.from_arrays(values.run_ends, values.values.cast(plain))
+        values = made[values.offset : values.offset + len(values)]
+    return pc.call_function("run_end_decode", [values])
 
 
 def _from_extension(source: Any, target: Any, rules: _Rules) -> Convert:
