@@ -67,7 +67,8 @@ _BY_KIND: tuple[tuple[re.Pattern[str], type[LakeflightError], str, str | None], 
             None,
         ),
         (
-            r"Resources exhausted|Failed to allocate|memory limit|OutOfMemory",
+            # The last is what a join says that finds no room at its very start.
+            r"Resources exhausted|Failed to allocate|memory limit|OutOfMemory|no data to spill",
             LimitExceeded,
             "the query needs more memory than it may use setting=memory_bytes_max",
             None,

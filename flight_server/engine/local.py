@@ -229,11 +229,24 @@ class LocalEngine:
         if statement.kind is StatementKind.EXPLAIN and not query.principal.is_admin:
             raise PermissionDenied("EXPLAIN is for administrators")
         count = count_parameters(statement.sql)
-        planned = self._plan_anew(query, statement, is_bound=is_bound, placeholders=count)
+        try:
+            planned = self._plan_anew(query, statement, is_bound=is_bound, placeholders=count)
+        except InvalidRequest:
+            if not count:
+                raise
+            planned = self._plan_with_texts(query, statement, is_bound=is_bound, count=count)
         if is_lasting(planned.opened) and planned.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
         return planned
+
+    def _plan_with_texts(
+        self, query: Query, statement: Statement, *, is_bound: bool, count: int
+    ) -> Planned:
+        """Plan what cannot be planned with open types, such as ``$1 || $2``, with texts."""
+        unknown = {str(i): pa.scalar(None, pa.string()) for i in range(1, count + 1)}
+        planned = self._plan_anew(query, statement, is_bound=is_bound, values=unknown)
+        return replace(planned, parameters=(pa.string(),) * count)
 
     def _is_current(self, planned: Planned, query: Query) -> bool:
         """Return whether each table, asked for again, is there for this caller and the same."""
