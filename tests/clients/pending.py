@@ -13,21 +13,8 @@ from collections.abc import Iterable, Mapping
 FEATURES: Mapping[str, str] = {}
 # (row, case): a known fault of the server, with what goes wrong
 FAULTS: Mapping[tuple[str, str], str] = {
-    **{
-        ("jdbc", case): "DDL runs twice when the answer is no count"
-        for case in (
-            "executes_ddl_and_dml",
-            "writes_every_type_through_parameters",
-            "inserts_in_batches",
-        )
-    },
-    ("jdbc", "finds_rows_by_values_of_every_type"): "the driver binds times in milliseconds only",
-    ("polars", "writes_a_frame"): "dictionaries of string views are refused",
-    ("polars", "appends_to_a_table_and_replaces_it"): "dictionaries of string views are refused",
-    **{
-        (row, "joins_texts_that_are_all_bound"): "|| between parameters alone is not planned"
-        for row in ("adbc-1.5", "adbc-1.11", "adbc")
-    },
+    (row, "joins_texts_that_are_all_bound"): "|| between parameters alone is not planned"
+    for row in ("adbc-1.5", "adbc-1.11", "adbc")
 }
 
 

@@ -150,7 +150,7 @@ def executes_ddl_and_dml(site: Site) -> None:
         assert columns.records("COLUMN_NAME", "NULLABLE") == [("id", 0), ("v", 1), ("w", 1)]
         statement.executeUpdate(f"DROP TABLE {table}")
         thrown(lambda: query(connection, f"SELECT * FROM {table}"))
-        assert connection.isReadOnly() is False
+        assert connection.getMetaData().isReadOnly() is False
 
 
 def inserts_in_batches(site: Site) -> None:
