@@ -244,7 +244,7 @@ class LocalEngine:
         self, query: Query, statement: Statement, *, is_bound: bool, count: int
     ) -> Planned:
         """Plan what cannot be planned with open types, such as ``$1 || $2``, with texts."""
-        unknown = {str(i): pa.scalar(None, pa.string()) for i in range(1, count + 1)}
+        unknown = {str(i): pa.scalar("", pa.string()) for i in range(1, count + 1)}
         planned = self._plan_anew(query, statement, is_bound=is_bound, values=unknown)
         return replace(planned, parameters=(pa.string(),) * count)
 
