@@ -231,10 +231,13 @@ class LocalEngine:
         count = count_parameters(statement.sql)
         try:
             planned = self._plan_anew(query, statement, is_bound=is_bound, placeholders=count)
-        except InvalidRequest:
+        except InvalidRequest as error:
             if not count:
                 raise
-            planned = self._plan_with_texts(query, statement, is_bound=is_bound, count=count)
+            try:
+                planned = self._plan_with_texts(query, statement, is_bound=is_bound, count=count)
+            except LakeflightError:
+                raise error from None
         if is_lasting(planned.opened) and planned.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
@@ -244,9 +247,11 @@ class LocalEngine:
         self, query: Query, statement: Statement, *, is_bound: bool, count: int
     ) -> Planned:
         """Plan what cannot be planned with open types, such as ``$1 || $2``, with texts."""
-        unknown = {str(i): pa.scalar("", pa.string()) for i in range(1, count + 1)}
-        planned = self._plan_anew(query, statement, is_bound=is_bound, values=unknown)
-        return replace(planned, parameters=(pa.string(),) * count)
+        sql = parameters.with_placeholders(
+            statement.sql, lambda number: f"CAST(${number} AS VARCHAR)"
+        )
+        with_texts = replace(statement, sql=sql, is_rewritten=True)
+        return self._plan_anew(query, with_texts, is_bound=is_bound, placeholders=count)
 
     def _is_current(self, planned: Planned, query: Query) -> bool:
         """Return whether each table, asked for again, is there for this caller and the same."""

@@ -172,5 +172,7 @@ def test_values_of_one_call_are_not_those_of_the_next(lakeside: Session) -> None
 def test_what_cannot_be_planned_open_is_planned_as_text(lakeside: Session) -> None:
     described = lakeside.describe("SELECT $1 || $2 AS both")
     assert described.parameters.types == [pa.string(), pa.string()]
-    with pytest.raises(InvalidRequest):
+    asked = bound("SELECT $1 || $2 AS both", a=["x"], b=["y"])
+    assert ask(lakeside, asked) == [("xy",)]
+    with pytest.raises(InvalidRequest, match="nowhere"):
         lakeside.describe("SELECT nowhere FROM t WHERE id = $1")
