@@ -7,9 +7,11 @@ from typing import Any, Final
 from sqlalchemy import exc
 from sqlalchemy import types as sqltypes
 from sqlalchemy.sql import compiler
-from sqlalchemy.sql.elements import quoted_name
+from sqlalchemy.sql.elements import Cast, quoted_name
 
 # Words that the server's parser does not take as a name, beside SQLAlchemy's own list.
+_ESCAPE: Final = "\\"
+_ASIDE: Final = "\x01"
 _RESERVED_TEXT: Final = """
     anti array asof any begin by call case cast cluster connect create cross cube default delete
     describe distinct distribute drop else end escape except exists explain fetch filter final
@@ -47,6 +49,22 @@ def split_schema(schema: str) -> tuple[str | None, str]:
 class LakeflightCompiler(compiler.SQLCompiler):
     """Queries and changes of rows."""
 
+    def get_select_precolumns(self, select: Any, **kw: Any) -> str:
+        """Write DISTINCT, or DISTINCT ON."""
+        if not select._distinct_on:
+            return "DISTINCT " if select._distinct else ""
+        return f"DISTINCT ON ({', '.join(self.process(c, **kw) for c in select._distinct_on)}) "
+
+    def visit_frame_clause(self, frameclause: Any, **kw: Any) -> str:
+        """Write the bounds of a window as they are: they are no parameters."""
+        write: Any = super().visit_frame_clause
+        return str(write(frameclause, **{**kw, "literal_execute": True}))
+
+    def _format_frame_clause(self, range_: Any, **kw: Any) -> str:
+        # The same for SQLAlchemy before 2.1.
+        write: Any = getattr(super(), "_format_frame_clause")  # noqa: B009  2.1 does not know it
+        return str(write(range_, **{**kw, "literal_execute": True}))
+
     def limit_clause(self, select: Any, **kw: Any) -> str:
         """Write LIMIT and OFFSET; either may stand alone."""
         text = ""
@@ -82,6 +100,22 @@ class LakeflightCompiler(compiler.SQLCompiler):
         )
         return f"SELECT {columns} WHERE 1 != 1"
 
+    def visit_truediv_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
+        """Write a division; of two integers, or what may be such, it makes an exact one."""
+        affinities = {side.type._type_affinity for side in (binary.left, binary.right)}
+        right = binary.right
+        if not affinities & {sqltypes.Numeric, sqltypes.Float}:
+            right = Cast(right, sqltypes.Numeric())
+        return f"{self.process(binary.left, **kw)} / {self.process(right, **kw)}"
+
+    def visit_like_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
+        """Write LIKE."""
+        return self._like("LIKE", binary, **kw)
+
+    def visit_not_like_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
+        """Write NOT LIKE."""
+        return self._like("NOT LIKE", binary, **kw)
+
     def visit_ilike_op_binary(self, binary: Any, operator: Any, **kw: Any) -> str:
         """Write ILIKE, which the server has."""
         return self._like("ILIKE", binary, **kw)
@@ -110,18 +144,28 @@ class LakeflightCompiler(compiler.SQLCompiler):
         """Write the call: CURRENT_TIMESTAMP is the same."""
         return "now()"
 
-    def returning_clause(self, *args: Any, **kw: Any) -> str:
-        """Refuse: the server has no RETURNING."""
-        raise exc.CompileError("RETURNING is not supported by the lakeflight dialect")
-
     def _like(self, word: str, binary: Any, **kw: Any) -> str:
         left = binary.left._compiler_dispatch(self, **kw)
         right = binary.right._compiler_dispatch(self, **kw)
         escape = binary.modifiers.get("escape")
-        text = f"{left} {word} {right}"
-        if escape is None:
-            return text
-        return f"{text} ESCAPE {self.render_literal_value(escape, sqltypes.STRINGTYPE)}"
+        if escape is not None and escape != _ESCAPE:
+            right = self._escaped(right, escape)
+        return f"{left} {word} {right}"
+
+    def _escaped(self, pattern: str, escape: str) -> str:
+        """Return a pattern with the one escape that the server has, a backslash, for another.
+
+        What was an escape by itself is set aside meanwhile, as a character that no text holds.
+        """
+        for old, new in (
+            (_ESCAPE, _ESCAPE * 2),
+            (escape * 2, _ASIDE),
+            (escape, _ESCAPE),
+            (_ASIDE, escape),
+        ):
+            texts = [self.render_literal_value(t, sqltypes.STRINGTYPE) for t in (old, new)]
+            pattern = f"replace({pattern}, {texts[0]}, {texts[1]})"
+        return pattern
 
     def _call(self, function: str, binary: Any, **kw: Any) -> str:
         parts = [self.process(binary.left, **kw), self.process(binary.right, **kw)]
@@ -191,7 +235,7 @@ class LakeflightTypeCompiler(compiler.GenericTypeCompiler):
         """Named fields."""
         quote = self.dialect.identifier_preparer.quote
         fields = [f"{quote(name)} {self.process(t, **kw)}" for name, t in type_.fields.items()]
-        return f"STRUCT<{', '.join(fields)}>"
+        return f"STRUCT({', '.join(fields)})"
 
     def visit_MAP(self, type_: Any, **kw: Any) -> str:
         """Keys to values."""

@@ -75,15 +75,26 @@ def connect(
     with _translated():
         opened = driver.connect(uri, db_kwargs=dict(options or {}), autocommit=True)
     try:
-        with _translated():
-            if bucket is not None:
-                opened.adbc_connection.set_options(**{_CATALOG_OPTION: bucket})
-            if schema is not None:
-                opened.adbc_connection.set_options(**{_SCHEMA_OPTION: schema})
+        _choose(opened, _CATALOG_OPTION, bucket, what="bucket")
+        _choose(opened, _SCHEMA_OPTION, schema, what="schema")
     except BaseException:
         opened.close()
         raise
     return Connection(opened)
+
+
+def _choose(opened: Any, option: str, name: str | None, *, what: str) -> None:
+    if name is None:
+        return
+    try:
+        with _translated():
+            opened.adbc_connection.set_options(**{option: name})
+    except ProgrammingError as error:
+        # The protocol has no words for why an option of a session is refused.
+        raise ProgrammingError(
+            f"the {what} {name} does not exist, or is not for you",
+            status_code=adbc.AdbcStatusCode.NOT_FOUND,
+        ) from error.__cause__
 
 
 class Connection:
@@ -146,8 +157,9 @@ class Cursor:
     def execute(self, operation: str, parameters: Sequence[Any] = ()) -> Self:
         """Run one statement, with one value for each ``?``."""
         self._forget()
+        batch = parameters_batch([parameters]) if parameters else None
         with _translated():
-            self._inner.execute(operation, parameters_batch([parameters]) if parameters else None)
+            self._inner.execute(operation, batch)
             # The public reader loses the details of an error in mid-stream; this one keeps them.
             reader = self._inner._results.reader
             schema = reader.schema
@@ -165,8 +177,8 @@ class Cursor:
         ``rowcount`` is the number of rows that it changed in all, or -1 when it counts none.
         """
         self._forget()
+        batch = parameters_batch(parameters) if parameters and parameters[0] else None
         with _translated():
-            batch = parameters_batch(parameters) if parameters and parameters[0] else None
             self._inner.executemany(operation, batch)
         self.rowcount = self._inner.rowcount
         return self
@@ -191,8 +203,8 @@ class Cursor:
         return self._result()
 
     def close(self) -> None:
-        """Free the result; the server stops working on it."""
-        self._forget()
+        """Free the result; the server stops working on it. ``rowcount`` stays."""
+        self._rows = None
         with _translated():
             self._inner.close()
 

@@ -61,7 +61,7 @@ class LakeflightDialect(default.DefaultDialect):
     supports_identity_columns = False
     supports_server_side_cursors = True
     supports_sane_rowcount = True
-    supports_sane_multi_rowcount = False
+    supports_sane_multi_rowcount = True
     postfetch_lastrowid = False
     implicit_returning = False
     returns_native_bytes = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Final
 
 import pyarrow as pa
@@ -69,10 +70,40 @@ class LakeflightDateTime(sqltypes.DateTime):
         """Write ``TIMESTAMP '2026-01-31 12:00:00'``; with a zone, the offset goes along."""
 
         def process(value: datetime) -> str:
+            text = value.isoformat(sep=" ")
+            if not _NANOSECOND_YEARS[0] < value.year < _NANOSECOND_YEARS[1]:
+                zone = "None" if value.tzinfo is None else 'Some("UTC")'
+                return f"arrow_cast('{text}', 'Timestamp(Microsecond, {zone})')"
             kind = "TIMESTAMP" if value.tzinfo is None else "TIMESTAMP WITH TIME ZONE"
-            return f"{kind} '{value.isoformat(sep=' ')}'"
+            return f"{kind} '{text}'"
 
         return process
+
+
+class LakeflightNumeric(sqltypes.Numeric[Any]):
+    """DECIMAL, whose literals stay exact: a number with a point is a DOUBLE in SQL."""
+
+    def literal_processor(self, dialect: Any) -> _Literal:
+        """Write ``CAST('1.50' AS DECIMAL(3, 2))``."""
+
+        def process(value: Any) -> str:
+            if not isinstance(value, Decimal) or not value.is_finite():
+                return str(value)
+            _sign, digits, exponent = value.as_tuple()
+            scale = max(0, -int(exponent))
+            precision = max(len(digits) + max(0, int(exponent)), scale)
+            if precision > _DECIMAL_DIGITS_MAX:
+                return f"{value:f}"
+            return f"CAST('{value:f}' AS DECIMAL({precision}, {scale}))"
+
+        return process
+
+    def result_processor(self, dialect: Any, coltype: Any) -> Any:
+        """Make a Decimal of what the server computed as a DOUBLE, or floats of all if asked."""
+        if not self.asdecimal:
+            inherited: Any = super().result_processor
+            return inherited(dialect, coltype)
+        return lambda value: Decimal(str(value)) if isinstance(value, float) else value
 
 
 class LakeflightBinary(sqltypes.LargeBinary):
@@ -87,7 +118,12 @@ COLSPECS: Final[dict[type[TypeEngine[Any]], type[TypeEngine[Any]]]] = {
     sqltypes.Date: LakeflightDate,
     sqltypes.DateTime: LakeflightDateTime,
     sqltypes.LargeBinary: LakeflightBinary,
+    sqltypes.Numeric: LakeflightNumeric,
+    sqltypes.Float: sqltypes.Float,  # which is a Numeric, and stays what it is
 }
+# What TIMESTAMP can say in SQL, where it counts nanoseconds; a column counts microseconds.
+_NANOSECOND_YEARS: Final = (1677, 2262)
+_DECIMAL_DIGITS_MAX: Final = 38
 
 # Unsigned integers have no type of their own here: each becomes the next one that holds them all.
 _SIMPLE: Final[tuple[tuple[Callable[[pa.DataType], bool], type[TypeEngine[Any]]], ...]] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 import adbc_driver_manager as adbc
@@ -30,8 +31,10 @@ def parameters_batch(sets: Sequence[Sequence[Any]]) -> pa.RecordBatch:
 def _array(position: int, values: Iterable[Any]) -> Any:
     listed = list(values)
     try:
+        if any(isinstance(value, Decimal) for value in listed):
+            listed = [Decimal(str(v)) if isinstance(v, float) else v for v in listed]
         return pa.array(listed)
-    except (pa.ArrowException, OverflowError, ValueError, TypeError) as error:
+    except (pa.ArrowException, ArithmeticError, ValueError, TypeError) as error:
         raise adbc.DataError(
             f"the values of parameter {position + 1} have no common type",
             status_code=adbc.AdbcStatusCode.INVALID_ARGUMENT,

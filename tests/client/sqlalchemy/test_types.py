@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -42,7 +43,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
         (pa.list_(pa.int64()), "BIGINT[]"),
         (pa.list_(pa.list_(pa.string())), "VARCHAR[][]"),
         (pa.map_(pa.string(), pa.int32()), "MAP<VARCHAR, INTEGER>"),
-        (pa.struct([("a", pa.int64()), ("B", pa.date32())]), 'STRUCT<a BIGINT, "B" DATE>'),
+        (pa.struct([("a", pa.int64()), ("B", pa.date32())]), 'STRUCT(a BIGINT, "B" DATE)'),
     ],
     ids=str,
 )
@@ -74,7 +75,7 @@ def test_what_has_no_type_is_the_null_type() -> None:
         (sa.DateTime(), "TIMESTAMP"),
         (sa.DateTime(timezone=True), "TIMESTAMP WITH TIME ZONE"),
         (sa.ARRAY(sa.Integer), "INTEGER[]"),
-        (STRUCT({"a": sa.Integer()}), "STRUCT<a INTEGER>"),
+        (STRUCT({"a": sa.Integer()}), "STRUCT(a INTEGER)"),
         (MAP(sa.String, sa.Integer), "MAP<VARCHAR, INTEGER>"),
     ],
     ids=repr,
@@ -93,6 +94,15 @@ def test_types_have_names_in_sql(kind: Any, sql: str) -> None:
             sa.DateTime(timezone=True),
             "TIMESTAMP WITH TIME ZONE '2026-01-31 12:00:00+00:00'",
         ),
+        (
+            NOON.replace(year=1, tzinfo=None),
+            sa.DateTime(),
+            "arrow_cast('0001-01-31 12:00:00', 'Timestamp(Microsecond, None)')",
+        ),
+        (Decimal("-1.50"), sa.Numeric(10, 4), "CAST('-1.50' AS DECIMAL(3, 2))"),
+        (Decimal("0.001"), sa.Numeric(), "CAST('0.001' AS DECIMAL(3, 3))"),
+        (Decimal("1E+3"), sa.Numeric(), "CAST('1000' AS DECIMAL(4, 0))"),
+        (0.5, sa.Float(), "0.5"),
         (b"\x00\xff", sa.LargeBinary(), "X'00ff'"),
         ("it's", sa.String(), "'it''s'"),
         (True, sa.Boolean(), "true"),

@@ -56,6 +56,11 @@ def test_parameters_have_the_type_of_all_their_values() -> None:
     assert batch.num_rows == 3
 
 
+def test_numbers_beside_exact_ones_are_exact() -> None:
+    batch = parameters_batch([(Decimal("1.25"),), (0.5,), (3,), (None,)])
+    assert batch.column(0).to_pylist() == [Decimal("1.25"), Decimal("0.5"), Decimal(3), None]
+
+
 @pytest.mark.parametrize("values", [(1, "a"), (object(), None), (2**70, 1)])
 def test_values_without_a_common_type_are_refused(values: tuple[object, object]) -> None:
     with pytest.raises(adbc.DataError, match="parameter 1"):
