@@ -36,6 +36,7 @@ from flight_server.engine.session import EngineOptions
 from flight_server.engine.wire import Kind
 from flight_server.service.governed import governed_tables
 from flight_server.service.sinks import TableSinks
+from flight_server.storage.files import FileOptions
 from policies.names import Principal, Role
 
 # Deep expressions are planned by recursion; the main thread's 8 MiB end at about 8,000 terms.
@@ -144,7 +145,9 @@ def build_engine(configuration: dict[str, Any]) -> LocalEngine:
             spill_bytes_max=configuration["spill_bytes_max"],
             spill_directory=configuration["spill_directory"],
         ),
-        sinks=TableSinks(SystemClock()),
+        sinks=TableSinks(
+            SystemClock(), FileOptions(file_bytes_target=configuration["file_bytes_target"])
+        ),
     )
 
 

@@ -214,6 +214,11 @@ class WriteTarget:
     chosen: tuple[str, ...] | None = None
 
 
+# The code of errors that say: with several rows of parameters the statement has to run for one
+# after the other, each on what the one before has left.
+ONE_BY_ONE = "one_by_one"
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """What a write made, before its commit.
@@ -264,6 +269,7 @@ class Engine(Protocol):
         """Run the statement that changes rows in ``query.sql``, up to data files on disk.
 
         Nothing is visible until somebody commits them. On failure nothing is left behind, unless
-        the process dies.
+        the process dies. Several rows of parameters are one change; raises Unsupported with the
+        code ``ONE_BY_ONE`` where they cannot be.
         """
         ...

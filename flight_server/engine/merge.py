@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from flight_server.engine.base import FileScan, Sink, Written
+from flight_server.engine.base import ONE_BY_ONE, FileScan, Sink, Written
 from flight_server.engine.kept import Kept, kept
 from flight_server.engine.parameters import with_placeholders
 from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, unguessable
@@ -35,6 +35,8 @@ from flight_server.sql.commands import (
 from flight_server.sql.lexer import Kind, heard
 from flight_server.sql.names import quoted
 
+# The code of the error for rows that several rows of the source would change.
+AMBIGUOUS = "merge_ambiguous"
 _NAMES = (Kind.WORD, Kind.QUOTED)
 
 
@@ -81,7 +83,8 @@ def merge_of_rows(planner: Planner, command: Update | Delete, rows: pa.Table) ->
         if not names.isdisjoint(each.column for each in command.assignments):
             raise Unsupported(
                 "an UPDATE whose condition asks for a column that it sets runs with one row of"
-                " parameters at a time"
+                " parameters at a time",
+                code=ONE_BY_ONE,
             )
         action = MergeUpdate(
             tuple(Assignment(each.column, bound(each.expression)) for each in command.assignments)
@@ -143,7 +146,9 @@ class _Merging:
                 f"FROM (SELECT {number} FROM ({changes}) GROUP BY {number} HAVING count(*) > 1)"
             )
             if found:
-                raise InvalidRequest("several rows of the source match one row of the table")
+                raise InvalidRequest(
+                    "several rows of the source match one row of the table", code=AMBIGUOUS
+                )
 
     def rewrite(self) -> Written:
         """Write the rows of the touched files that stay, and those that change."""

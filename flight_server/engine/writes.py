@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from flight_server.clock import Clock
 from flight_server.engine import parameters
-from flight_server.engine.base import FileScan, Query, Sink, WriteTarget, Written
-from flight_server.engine.merge import merge, merge_of_rows
+from flight_server.engine.base import ONE_BY_ONE, FileScan, Query, Sink, WriteTarget, Written
+from flight_server.engine.merge import AMBIGUOUS, merge, merge_of_rows
 from flight_server.engine.optimize import optimize
 from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, Source
 from flight_server.engine.reshape import reshape
@@ -102,11 +102,12 @@ class Writer:
             created = Insert(command.target, command.source)
             return self._insert(created, target, job, many)
         if isinstance(command, Update | Delete) and many is not None:
-            merging, own = merge_of_rows(self._planner, command, many)
-            return self._rewriting(merging, target, job, own)
+            return self._rewriting_for_rows(command, target, job, many)
         if isinstance(command, Update | Delete | Merge | Optimize | AlterTable) and many is None:
             return self._rewriting(command, target, job, NOTHING_OWN)
-        raise Unsupported("this statement does not run with several rows of parameters")
+        raise Unsupported(
+            "this statement runs with one row of parameters at a time", code=ONE_BY_ONE
+        )
 
     def _bound_rows(self, query: Query) -> pa.Table | None:
         """Return the rows bound to the placeholders of a statement, None when it has none."""
@@ -195,6 +196,20 @@ class Writer:
             raise
 
     # UPDATE, DELETE, MERGE and OPTIMIZE
+
+    def _rewriting_for_rows(
+        self, command: Update | Delete, target: WriteTarget, job: Job, many: pa.Table
+    ) -> Written:
+        merging, own = merge_of_rows(self._planner, command, many)
+        try:
+            return self._rewriting(merging, target, job, own)
+        except InvalidRequest as error:
+            if error.code != AMBIGUOUS:
+                raise
+            raise Unsupported(
+                "a row that several rows of parameters change is changed by one after the other",
+                code=ONE_BY_ONE,
+            ) from None
 
     def _rewriting(
         self,

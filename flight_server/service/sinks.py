@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,8 +64,15 @@ class TableSink:
 class TableSinks:
     """Implements ``engine.writes.Sinks``."""
 
-    def __init__(self, clock: Clock, *, random_bytes: Callable[[int], bytes] = os.urandom) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        options: FileOptions | None = None,
+        *,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self._clock = clock
+        self._options = options or FileOptions()
         self._random_bytes = random_bytes
 
     def __call__(
@@ -83,7 +91,7 @@ class TableSinks:
             schema=schema,
             partition_columns=partition_columns,
             # Several writers take turns, so that each of their files spans all that was written.
-            options=FileOptions(writers_max=1) if in_order else None,
+            options=replace(self._options, writers_max=1) if in_order else self._options,
             clock=self._clock,
             random_bytes=self._random_bytes,
         )

@@ -6,12 +6,15 @@ its turn at the table, and begins anew when another writer came in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from typing import TypeVar
 
+import pyarrow as pa
+
 from flight_server import errors
-from flight_server.engine.base import Engine, Query, WriteTarget, Written
+from flight_server.engine.base import ONE_BY_ONE, Engine, Query, WriteTarget, Written
 from flight_server.service.request import Request
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Target, Targets
@@ -55,7 +58,12 @@ class Writes:
             return self._insert(request, command, bound, target)
         if isinstance(command, Truncate):
             return self._truncate(request, target)
-        return self._rewrite(request, command, bound, target)
+        try:
+            return self._rewrite(request, command, bound, target)
+        except errors.Unsupported as error:
+            if error.code != ONE_BY_ONE:
+                raise
+        return self._rewrite_one_by_one(request, command, bound, target)
 
     def _known(self, request: Request, target: Target) -> int | None:
         key = request.idempotency_key
@@ -109,6 +117,25 @@ class Writes:
             lambda: self._rewrite_once(request, command, bound, target),
         )
 
+    def _rewrite_one_by_one(
+        self, request: Request, command: Update | Delete | Merge, bound: Bound, target: Target
+    ) -> int:
+        """Execute for one row of parameters after the other, each a change of its own."""
+        total = 0
+        for number, parameters in enumerate(_single_rows(bound.parameters)):
+            key = request.idempotency_key
+            single = replace(request, idempotency_key=None if key is None else f"{key}#{number}")
+            try:
+                known = self._known(single, target)
+                if known is None:
+                    one = replace(bound, parameters=parameters)
+                    known = self._rewrite(single, command, one, target)
+            except errors.LakeflightError as error:
+                message = f"{error.message}; {number} rows of parameters before it took effect"
+                raise type(error)(message, code=error.code) from None
+            total += known
+        return total
+
     def _rewrite_once(
         self, request: Request, command: Update | Delete | Merge, bound: Bound, target: Target
     ) -> int:
@@ -135,6 +162,16 @@ class Writes:
         if not (change.adds or change.removes or change.idempotency_key):
             return rows
         return commit(self._commits, target, change).rows
+
+
+def _single_rows(parameters: bytes) -> Iterator[bytes]:
+    """Give each row of bound parameters as a stream of its own."""
+    rows = pa.ipc.open_stream(parameters).read_all()
+    for number in range(rows.num_rows):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows.slice(number, 1))
+        yield sink.getvalue().to_pybytes()
 
 
 def retried(turn: Callable[[], AbstractContextManager[None]], attempt: Callable[[], T]) -> T:
