@@ -15,7 +15,6 @@ from flight_server.client.sqlalchemy.types import from_arrow
 
 _TABLE_KINDS: Final = frozenset({"BASE TABLE", "TABLE", "SYSTEM TABLE"})
 _VIEW_KINDS: Final = frozenset({"VIEW", "SYSTEM VIEW"})
-_TEMPORARY_KINDS: Final = frozenset({"LOCAL TEMPORARY", "GLOBAL TEMPORARY", "TEMPORARY"})
 _NO_KEYS: Final = frozenset({"info_cache", "unreflectable"})
 _REMARKS: Final = b"ARROW:FLIGHT:SQL:REMARKS"
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -92,7 +91,6 @@ def columns(connection: Connection, table: str, schema: str | None) -> list[dict
             "type": from_arrow(field.type),
             "nullable": field.nullable,
             "default": None,
-            "autoincrement": False,
             "comment": comment(field.metadata),
         }
         for field in arrow_schema(connection, table, schema)

@@ -21,6 +21,7 @@ CLOSED: Final[dict[tuple[str, str, str], str]] = {
     ("InsertBehaviorTest", "test_insert_from_select_autoinc", ""): NO_GENERATION,
     ("InsertBehaviorTest", "test_insert_from_select_autoinc_no_rows", ""): NO_GENERATION,
     ("InsertBehaviorTest", "test_no_results_for_non_returning_insert", ""): NO_GENERATION,
+    ("ComponentReflectionTestExtra", "test_string_length_reflection", ""): NO_LENGTHS,
     ("WindowFunctionTest", "test_window_range", ""): ORDER,
     ("WindowFunctionTest", "test_window_range_numeric", ""): ORDER,
     ("TrueDivTest", "test_truediv_divisor", "numeric_many_decimals"): DIVISION,

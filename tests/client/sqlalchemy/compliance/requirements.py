@@ -36,6 +36,7 @@ CLOSED: Final[dict[str, str]] = {
     "index_reflection": NO_INDEXES,
     "indexes_with_ascdesc": NO_INDEXES,
     "reflect_indexes_with_ascdesc": NO_INDEXES,
+    "temp_table_reflection": "temporary tables are in no listing of the server",
     "temp_table_reflect_indexes": NO_INDEXES,
     "autoincrement_insert": NO_GENERATION,
     "autoincrement_without_sequence": NO_GENERATION,
