@@ -12,10 +12,7 @@ from collections.abc import Iterable, Mapping
 # feature: what is missing
 FEATURES: Mapping[str, str] = {}
 # (row, case): a known fault of the server, with what goes wrong
-FAULTS: Mapping[tuple[str, str], str] = {
-    (row, "joins_texts_that_are_all_bound"): "|| between parameters alone is not planned"
-    for row in ("adbc-1.5", "adbc-1.11", "adbc")
-}
+FAULTS: Mapping[tuple[str, str], str] = {}
 
 
 def why(row: str, case: str, needs: Iterable[str]) -> str | None:

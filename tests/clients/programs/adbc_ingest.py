@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
+from tests.clients import zoo
 from tests.clients.cases import Program, Site
 from tests.clients.programs.adbc_connect import connect, fetch, refusal
 from tests.wire import kinds
 
 DATA = pa.table({"id": [1, 2, 3], "name": ["a", None, "c"]})
+# Without any batch the driver sends nothing at all.
+NO_ROWS = DATA.to_batches()[0].slice(0, 0)
 
 
 def ingest(site: Site, table: str, data: Any, mode: str = "create", **options: Any) -> int:
@@ -68,10 +72,7 @@ def ingests_a_stream_of_batches(site: Site) -> None:
 
 
 def ingests_nothing(site: Site) -> None:
-    empty = DATA.slice(0, 0).combine_chunks().to_batches() or [
-        pa.record_batch([pa.array([], f.type) for f in DATA.schema], schema=DATA.schema)
-    ]
-    ingest(site, "nothing", empty[0])
+    ingest(site, "nothing", NO_ROWS)
     assert _count(site, "nothing") == 0
 
 
@@ -81,21 +82,48 @@ def ingests_every_type(site: Site) -> None:
     assert kinds.same(found, kinds.every_kind())
 
 
-def ingests_arrow_types_that_delta_has_no_word_for(site: Site) -> None:
-    text = ["a", None, "a"]
-    given: dict[str, tuple[pa.Array[Any], Any]] = {
-        "large": (pa.array(text, pa.large_string()), text),
-        "views": (pa.array(text, pa.string_view()), text),
-        "dictionary": (pa.array(text).dictionary_encode(), text),
-        "large_binary": (pa.array([b"a", None, b"c"], pa.large_binary()), [b"a", None, b"c"]),
-        "fixed_binary": (pa.array([b"ab", None, b"cd"], pa.binary(2)), [b"ab", None, b"cd"]),
-        "large_list": (pa.array([[1], None, []], pa.large_list(pa.int64())), [[1], None, []]),
-        "unsigned": (pa.array([1, None, 200], pa.uint8()), [1, None, 200]),
-        "half": (pa.array([0.5, None, 2.0], pa.float16()), [0.5, None, 2.0]),
-    }
-    ingest(site, "arrow_types", pa.table({name: array for name, (array, _) in given.items()}))
-    found = fetch(site, f"SELECT * FROM {site.schema}.arrow_types").to_pydict()
-    assert found == {name: values for name, (_, values) in given.items()}
+def ingests_every_arrow_type(site: Site) -> None:
+    sent = zoo.held()
+    assert ingest(site, "zoo", sent) == sent.num_rows
+    found = fetch(site, f"SELECT * FROM {site.schema}.zoo")
+    types = dict(zip(found.column_names, found.schema.types, strict=True))
+    assert types == {name: kind for name, (_, kind) in zoo.HELD.items()}
+    wrong = [
+        f"{name}: {found.column(name).to_pylist()}"
+        for name, (array, _) in zoo.HELD.items()
+        if found.column(name).to_pylist() != array.to_pylist()
+    ]
+    assert not wrong, "\n".join(wrong)
+    ingest(site, "uuids", pa.table({"id": zoo.UUIDS}))
+    texts = fetch(site, f"SELECT id FROM {site.schema}.uuids").column("id").to_pylist()
+    assert texts == zoo.UUID_TEXTS
+
+
+def is_told_which_types_no_table_holds(site: Site) -> None:
+    for name, (array, word) in zoo.REFUSED.items():
+        data = pa.table({"fine": range(len(array)), "at_fault": array})
+        text = refusal(partial(ingest, site, f"no_{name}", data))
+        assert "at_fault" in text, text
+        assert word in text, text
+        refusal(partial(fetch, site, f"SELECT * FROM {site.schema}.no_{name}"))
+
+
+def is_told_of_names_that_cannot_be(site: Site) -> None:
+    for name in ("../out", "a/b", "..", ".", "_delta_log", "a\nb"):
+        refusal(partial(ingest, site, name, DATA))
+        refusal(partial(ingest, site, "fine", DATA, db_schema_name=name))
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["id", "id"])
+    assert "id" in refusal(partial(ingest, site, "twice", twice))
+
+
+def ingests_once_by_its_key(site: Site) -> None:
+    ingest(site, "keyed", NO_ROWS)
+    key = {"adbc.flight.sql.rpc.call_header.x-lakehouse-idempotency-key": "one load"}
+    for _ in range(2):
+        with connect(site, **key) as connection, connection.cursor() as cursor:
+            count = cursor.adbc_ingest("keyed", DATA, mode="append", db_schema_name=site.schema)
+            assert count == 3
+    assert _count(site, "keyed") == 3
 
 
 def is_told_which_column_does_not_fit(site: Site) -> None:
@@ -126,7 +154,10 @@ def add_to(program: Program) -> None:
         ingests_a_stream_of_batches,
         ingests_nothing,
         ingests_every_type,
-        ingests_arrow_types_that_delta_has_no_word_for,
+        ingests_every_arrow_type,
+        is_told_which_types_no_table_holds,
+        is_told_of_names_that_cannot_be,
+        ingests_once_by_its_key,
         is_told_which_column_does_not_fit,
     )
     for function in cases:

@@ -44,7 +44,7 @@ def counts_changed_rows(site: Site) -> None:
             with connection.cursor() as cursor:
                 cursor.execute(sql)
                 cursor.fetchall()
-                assert cursor.rowcount in (count, -1), (sql, cursor.rowcount)
+                assert cursor.rowcount == count, (sql, cursor.rowcount)
     assert rows(site, f"SELECT count(*) FROM {table}") == [(10_007,)]
     assert rows(site, f"SELECT count(*) FROM {table} WHERE note = 'x'") == [(2,)]
 
@@ -67,7 +67,7 @@ def inserts_many_rows(site: Site) -> None:
     values = [(n, f"name {n}", Decimal(n) / 4) for n in range(100)]
     with connect(site) as connection, connection.cursor() as cursor:
         cursor.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", values)
-        assert cursor.rowcount in (100, -1)
+        assert cursor.rowcount == 100
         cursor.execute(f"INSERT INTO {table} (price, id) VALUES ($2, $1)", (100, Decimal("1.25")))
     expected = [*values, (100, None, Decimal("1.25"))]
     assert rows(site, f"SELECT * FROM {table} ORDER BY id") == expected

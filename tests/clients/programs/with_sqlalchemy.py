@@ -149,7 +149,7 @@ def makes_and_changes_a_table(site: Site) -> None:
             values = [dict(zip(names, row, strict=True)) for row in rows]
             connection.execute(table.insert(), values)
             changed = connection.execute(table.update().where(table.c.id == 1).values(name="one"))
-            assert changed.rowcount in (1, -1)
+            assert changed.rowcount == 1
             connection.execute(table.delete().where(table.c.id == 2))
             found = connection.execute(sa.select(table).order_by(table.c.id)).all()
         assert [tuple(row) for row in found] == [(1, "one", *rows[0][2:]), rows[2]]
