@@ -52,7 +52,7 @@ class Server:
 
     def worker_pids(self) -> list[int]:
         """Return the process ids of the server's workers."""
-        return [pid for template in _children(self.process.pid) for pid in _children(template)]
+        return [pid for template in children(self.process.pid) for pid in children(template)]
 
     def errors(self) -> str:
         """Return what the server has logged so far."""
@@ -60,7 +60,8 @@ class Server:
         return Path(self.log.name).read_text(encoding="utf-8", errors="replace")
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):  # the process is going
@@ -80,38 +81,56 @@ def running(
 
     One server writes a folder at a time: beside another one it must be ``read_only``.
     """
-    variables = {
-        name: value for name, value in os.environ.items() if not name.startswith("LAKEFLIGHT_")
-    }
     with tempfile.NamedTemporaryFile(prefix="lakeflight-test-", suffix=".log") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "flight_server",
-                "serve",
-                str(directory),
-                "--port",
-                "0",
-                *arguments,
-            ],
-            env={
-                **variables,
-                **_CHEAP_HASHES,
-                "LAKEFLIGHT_ADMIN__PASSWORD": ADMIN_PASSWORD,
-                "LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "2",
-                "LAKEFLIGHT_STORAGE__READ_ONLY": str(read_only).lower(),
-                **(environment or {}),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=log,
+        process = launch(
+            directory,
+            environment=environment,
+            arguments=arguments,
+            read_only=read_only,
+            log=log,  # type: ignore[arg-type]  # a wrapped BinaryIO
         )
         try:
             uri = _ready(process, Path(log.name))
             yield Server(uri, directory, process, log)  # type: ignore[arg-type]  # a wrapped BinaryIO
         finally:
             _end(process)
+
+
+def launch(
+    directory: Path,
+    *,
+    environment: Mapping[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
+    read_only: bool = False,
+    log: BinaryIO,
+) -> subprocess.Popen[bytes]:
+    """Start the process of a server and return at once; its end is the caller's."""
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("LAKEFLIGHT_")
+    }
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "flight_server",
+            "serve",
+            str(directory),
+            "--port",
+            "0",
+            *arguments,
+        ],
+        env={
+            **variables,
+            **_CHEAP_HASHES,
+            "LAKEFLIGHT_ADMIN__PASSWORD": ADMIN_PASSWORD,
+            "LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "2",
+            "LAKEFLIGHT_STORAGE__READ_ONLY": str(read_only).lower(),
+            **(environment or {}),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=log,
+    )
 
 
 def wait_until(condition: Any, *, seconds_max: float = 10.0, what: str = "the condition") -> None:

@@ -6,7 +6,7 @@ import os
 import select
 from pathlib import Path
 
-from tests.servers import Server, wait_until
+from tests.servers import Server, children, wait_until
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -24,6 +24,20 @@ def processor_seconds(pid: int) -> float:
 def has_ended(pid: int) -> bool:
     """Whether a process is gone, and collected by its parent."""
     return not Path(f"/proc/{pid}").exists()
+
+
+def works_no_more(pid: int) -> bool:
+    """Whether a process is gone, or waits only for whoever inherited it to collect it."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return True
+    return text.rpartition(")")[2].split()[0] in "ZX"
+
+
+def family(server: Server) -> list[int]:
+    """The processes below a server: the template and the workers."""
+    return children(server.process.pid) + server.worker_pids()
 
 
 def zombies_of(server: Server) -> list[int]:

@@ -10,7 +10,7 @@ import pyarrow.flight as fl
 import pytest
 
 from tests.faults.background import Bare
-from tests.faults.processes import busy_worker, has_ended, zombies_of
+from tests.faults.processes import busy_worker, has_ended, works_no_more, zombies_of
 from tests.faults.test_ends import EXPORT, QUERIES, Background
 from tests.rpc.failures import failure_in
 from tests.servers import Server, running, wait_until
@@ -97,7 +97,7 @@ def test_a_killed_gateway_takes_its_workers_along_and_the_next_cleans_up(
         pids = server.worker_pids()
         server.process.kill()
         # Whoever has inherited them collects them at once or later; a zombie works no more.
-        wait_until(lambda: all(map(_works_no_more, pids)), seconds_max=1.5, what="their end")
+        wait_until(lambda: all(map(works_no_more, pids)), seconds_max=1.5, what="their end")
         server.process.wait()
         with pytest.raises(fl.FlightError):
             query.result()
@@ -106,11 +106,3 @@ def test_a_killed_gateway_takes_its_workers_along_and_the_next_cleans_up(
         assert not left.exists()
         assert server.fetch("SELECT 1 AS n").to_pylist() == [{"n": 1}]
     assert list(tmp_path.iterdir()) == []
-
-
-def _works_no_more(pid: int) -> bool:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
-    except OSError:
-        return True
-    return text.rpartition(")")[2].split()[0] in "ZX"
