@@ -128,7 +128,7 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
                 reads_rpc_status=reads_rpc_status,
                 purpose=_header(headers, "x-lakehouse-purpose") or None,
                 query_tag=_header(headers, "x-lakehouse-query-tag") or None,
-                idempotency_key=_header(headers, "x-lakehouse-idempotency-key") or None,
+                idempotency_key=_idempotency_key(headers),
                 user_agent=user_agent,
                 marks=self._marks(info, headers, signed_in.session_id, is_new=fresh),
             )
@@ -226,6 +226,21 @@ def _cookie(headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
         if match := _COOKIE.search(text):
             return match[1]
     return None
+
+
+def _idempotency_key(headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
+    """Return the key of a write; raises InvalidRequest for several.
+
+    A driver may add a header to those that a statement has already, where its user meant another
+    one in its place: taken for a repeat of an earlier write, the new one would be lost.
+    """
+    values = headers.get("x-lakehouse-idempotency-key") or ()
+    if len(set(values)) > 1:
+        raise errors.InvalidRequest(
+            "the header x-lakehouse-idempotency-key came with several values; use a statement for"
+            " each write, or set the header to nothing before its next value"
+        )
+    return _header(headers, "x-lakehouse-idempotency-key") or None
 
 
 def _header(headers: Mapping[str, Sequence[str | bytes]], name: str) -> str | None:

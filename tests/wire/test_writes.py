@@ -150,3 +150,20 @@ def test_temporary_tables_go_with_their_session(own: Server) -> None:
         cursor.adbc_ingest("mine", pa.table({"a": [1]}), mode="create", temporary=True)
         assert len(set(folder.iterdir()) - before) == 1
     assert set(folder.iterdir()) <= before
+
+
+def test_a_write_with_two_keys_is_refused_as_it_may_be_no_repeat(cursor: flightsql.Cursor) -> None:
+    """The driver adds a header to those that its statement has, where a user means to replace."""
+    option = "adbc.flight.sql.rpc.call_header.x-lakehouse-idempotency-key"
+    statement = cursor.adbc_statement
+    statement.set_options(**{option: "first"})
+    assert count(cursor, "INSERT INTO t (id) VALUES (1)") == 1
+    assert count(cursor, "INSERT INTO t (id) VALUES (1)") == 1
+    statement.set_options(**{option: "second"})
+    with pytest.raises(flightsql.Error, match="several values"):
+        cursor.execute("INSERT INTO t (id) VALUES (2)")
+    statement.set_options(**{option: ""})
+    statement.set_options(**{option: "second"})
+    assert count(cursor, "INSERT INTO t (id) VALUES (2)") == 1
+    statement.set_options(**{option: ""})
+    assert rows(cursor, "SELECT id FROM t ORDER BY id") == [(1,), (2,)]
