@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from flight_server.errors import InvalidRequest, LimitExceeded
+from flight_server.errors import LimitExceeded
+from flight_server.storage.soundness import sound
 
 _VIEW_BYTES = 16
 _OFFSET_BYTES = 8
@@ -56,12 +57,9 @@ def taken_in(
         size += held
         _bound("rows_max", rows, limits.rows_max)
         _bound("bytes_max", size, limits.bytes_max)
-        try:
-            batch.validate(full=True)
-        except pa.ArrowException:  # its text may quote what is there
-            raise InvalidRequest("the Arrow data are not valid: a batch is damaged") from None
-        if batch.num_rows:
-            yield from _pieces(batch, limits.piece_bytes_max)
+        checked = sound(batch)
+        if checked.num_rows:
+            yield from _pieces(checked, limits.piece_bytes_max)
 
 
 def _bound(name: str, value: int, limit: int | None) -> None:
