@@ -43,6 +43,7 @@ def unexpected(sql: str, token: Token, *, expected: str) -> InvalidRequest:
         found = "a string"  # it may hold what nobody should read in a log
     elif len(found) > SHOWN_CHARACTERS_MAX:
         found = found[:SHOWN_CHARACTERS_MAX] + "…"
+    found = "".join(char if char.isprintable() else "?" for char in found)
     return InvalidRequest(f"expected {expected}, found {found} {position(sql, token.start)}")
 
 
