@@ -24,6 +24,8 @@ COOKIE = "lakeflight_session"
 _COOKIE_BYTES = 16
 # Some clients send the value in quotes, and attributes along with it. Ours has exactly this shape.
 _COOKIE = re.compile(rf'(?:^|[;,\s]){COOKIE}="?([0-9a-f]{{{2 * _COOKIE_BYTES}}})"?(?=$|[;,\s])')
+# Those that may write; others, such as the end of a statement, are served whatever their headers.
+_WRITING_METHODS = frozenset({fl.FlightMethod.DO_PUT, fl.FlightMethod.GET_FLIGHT_INFO})
 _CREDENTIALS_BYTES_MAX = 12 * 1024
 # Drivers over these libraries read the error details as a google.rpc.Status.
 _RPC_STATUS_CLIENTS = ("grpc-go", "grpc-java")
@@ -128,7 +130,7 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
                 reads_rpc_status=reads_rpc_status,
                 purpose=_header(headers, "x-lakehouse-purpose") or None,
                 query_tag=_header(headers, "x-lakehouse-query-tag") or None,
-                idempotency_key=_idempotency_key(headers),
+                idempotency_key=_idempotency_key(info, headers),
                 user_agent=user_agent,
                 marks=self._marks(info, headers, signed_in.session_id, is_new=fresh),
             )
@@ -228,14 +230,14 @@ def _cookie(headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
     return None
 
 
-def _idempotency_key(headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
-    """Return the key of a write; raises InvalidRequest for several.
+def _idempotency_key(info: fl.CallInfo, headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
+    """Return the key of a write; raises InvalidRequest for several where they matter.
 
     A driver may add a header to those that a statement has already, where its user meant another
     one in its place: taken for a repeat of an earlier write, the new one would be lost.
     """
     values = headers.get("x-lakehouse-idempotency-key") or ()
-    if len(set(values)) > 1:
+    if len(set(values)) > 1 and info.method in _WRITING_METHODS:
         raise errors.InvalidRequest(
             "the header x-lakehouse-idempotency-key came with several values; use a statement for"
             " each write, or set the header to nothing before its next value"
