@@ -15,6 +15,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.engine.base import TEMPORARY_BUCKET
 from flight_server.protocol.commands import (
     StatementIngest,
     TableDefinitionOptions,
@@ -72,6 +73,7 @@ class Loads:
 
     def append(self, request: Request, ref: TableRef, incoming: Incoming) -> int:
         """Add rows to a table that is there; return how many."""
+        _refuse_temporary(ref)
         with self._listed(request, f"append to {ref}") as listed:
             target = self._targets.to_write(listed, ref, also_reads=False)
             return self._append(listed, target, _schema(incoming), incoming)
@@ -91,6 +93,7 @@ class Loads:
         ref = TableRef(
             command.catalog or request.bucket, command.schema or request.schema, command.table
         )
+        _refuse_temporary(ref)
         with self._listed(request, f"load into {ref}") as listed:
             return self._ingest(listed, command, options, ref, incoming)
 
@@ -191,6 +194,12 @@ class Loads:
             writer.abandon()
             raise
         return Filled(columns, files, rows)
+
+
+def _refuse_temporary(ref: TableRef) -> None:
+    """Refuse the bucket of temporary tables by name: only their own session leads there."""
+    if ref.bucket == TEMPORARY_BUCKET:
+        raise errors.NotFound(f"the table {ref} does not exist", code="table_not_found")
 
 
 def _schema(incoming: Incoming) -> pa.Schema:

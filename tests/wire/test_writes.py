@@ -167,3 +167,17 @@ def test_a_write_with_two_keys_is_refused_as_it_may_be_no_repeat(cursor: flights
     assert count(cursor, "INSERT INTO t (id) VALUES (2)") == 1
     statement.set_options(**{option: ""})
     assert rows(cursor, "SELECT id FROM t ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.parametrize("schema", ["..", "s_0", ""])
+def test_no_name_leads_to_the_temporary_tables(own: Server, schema: str) -> None:
+    before = sorted(own.directory.rglob("*"))
+    data = pa.table({"a": [1]})
+    with own.connect() as connection, connection.cursor() as cursor:
+        for mode in ("create", "append", "replace", "create_append"):
+            with pytest.raises(flightsql.ProgrammingError):
+                cursor.adbc_ingest("x", data, mode=mode, catalog_name="temp", db_schema_name=schema)
+        for statement in ("SELECT * FROM", "DELETE FROM", "DROP TABLE", "TRUNCATE TABLE"):
+            with pytest.raises(flightsql.ProgrammingError):
+                cursor.execute(f'{statement} temp."{schema}".x')
+    assert sorted(own.directory.rglob("*")) == before
