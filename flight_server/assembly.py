@@ -96,7 +96,7 @@ def build_use_cases(parts: Parts) -> UseCases:
         statements=Statements(queries, changes, parts.sealer, clock=clock),
         queries=queries,
         loads=Loads(targets, making, commits, running=running, writers=_writers(parts)),
-        catalog=CatalogReplies(found.browser, _abilities(settings)),
+        catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
         running=running,
     )
@@ -128,15 +128,16 @@ def _query_limits(settings: Settings) -> QueryLimits:
     )
 
 
-def _abilities(settings: Settings) -> Abilities:
+def _abilities(parts: Parts, located: Mapping[str, Location]) -> Abilities:
+    is_writable = bool(set(located) - {SYSTEM_BUCKET} - parts.read_only)
     return Abilities(
-        writes=True,
-        ddl_schema=True,
-        ddl_table=True,
-        ingest=True,
+        writes=is_writable,
+        ddl_schema=is_writable,
+        ddl_table=is_writable,
+        ingest=is_writable,
         cancel=True,
-        batch_updates=True,
-        statement_bytes_max=settings.limits.sql_bytes_max,
+        batch_updates=is_writable,
+        statement_bytes_max=parts.settings.limits.sql_bytes_max,
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.flight as fl
 import pytest
 
 from flight_server.protocol import actions, commands
+from tests.lakehouse import build_lakehouse
+from tests.servers import Server, running
 from tests.wire.raw import RawClient, refused
 
 
@@ -27,15 +31,76 @@ def test_sql_info_all_some_and_unknown(raw: RawClient) -> None:
 
 def test_what_the_server_says_of_itself_is_true(raw: RawClient) -> None:
     info = _info(raw)
-    assert info[3] is False  # read only
-    assert not info[8]
-    assert refused(functools.partial(raw.act, actions.BeginTransaction())) == "unsupported"
     assert info[9]
     assert len(raw.act(actions.CancelQuery(b""))) == 1
     assert info[557] == 256 * 1024  # the longest statement
     raw.info("SELECT '" + "x" * (256 * 1024 - 10) + "'")
     too_long = "SELECT '" + "x" * (256 * 1024 - 8) + "'"
     assert refused(lambda: raw.info(too_long)) == "limit_exceeded"
+
+
+# By id: what the flag promises, as statements one after the other.
+READ_ONLY, INGEST, DDL_CATALOG, DDL_SCHEMA, DDL_TABLE, BATCHES = 3, 10, 500, 501, 502, 572
+WRITES = {
+    READ_ONLY: ("INSERT INTO events VALUES (4, 'd')", "DELETE FROM events WHERE id = 4"),
+    DDL_SCHEMA: ("CREATE SCHEMA told", "DROP SCHEMA told"),
+    DDL_TABLE: (
+        *("CREATE TABLE told (x BIGINT)", "ALTER TABLE told ADD COLUMN y BIGINT"),
+        *("CREATE OR REPLACE TABLE told AS SELECT 1 AS z", "DROP TABLE told"),
+    ),
+}
+
+
+def test_it_writes_as_it_says(server: Server, raw: RawClient) -> None:
+    info = _info(raw)
+    assert info[READ_ONLY] is False
+    assert [info[n] for n in (INGEST, DDL_SCHEMA, DDL_TABLE, BATCHES)] == [True] * 4
+    for statements in WRITES.values():
+        for sql in statements:
+            raw.info(sql)
+    with server.connect() as connection, connection.cursor() as cursor:
+        assert cursor.adbc_ingest("told_in_bulk", pa.table({"x": [1, 2]}), mode="create") == 2
+        cursor.executemany("INSERT INTO told_in_bulk VALUES (?)", [(3,), (4,), (5,)])
+        cursor.execute("SELECT count(*), max(x) FROM told_in_bulk")
+        assert cursor.fetchall() == [(5, 5)]
+        cursor.execute("DROP TABLE told_in_bulk")
+
+
+def test_it_has_no_catalogs_to_make_and_no_transactions_as_it_says(raw: RawClient) -> None:
+    info = _info(raw)
+    assert info[DDL_CATALOG] is False
+    assert refused(lambda: raw.info("CREATE DATABASE told")) == "unsupported"
+    assert [info[n] for n in (8, 11, 558, 564, 565, 566, 573)] == [0, False, 0, 1, *[False] * 3]
+    begun = commands.StatementQuery("SELECT 1", transaction_id=b"1")
+    for call in (
+        functools.partial(raw.act, actions.BeginTransaction()),
+        functools.partial(raw.act, actions.BeginSavepoint(b"1", "s")),
+        functools.partial(raw.act, actions.EndTransaction(b"1", actions.TransactionEnd.COMMIT)),
+        functools.partial(raw.info, begun),
+        functools.partial(raw.info, "BEGIN"),
+    ):
+        assert refused(call) == "unsupported"
+
+
+def test_a_server_that_may_not_write_says_so_and_does_not(tmp_path: Path) -> None:
+    build_lakehouse(tmp_path)
+    before = _files(tmp_path)
+    with running(tmp_path, read_only=True) as server, RawClient.connect(server) as raw:
+        info = _info(raw)
+        assert info[READ_ONLY] is True
+        assert [info[n] for n in (INGEST, DDL_SCHEMA, DDL_TABLE, BATCHES)] == [False] * 4
+        for statements in WRITES.values():
+            assert refused(functools.partial(raw.info, statements[0])) == "unsupported"
+        with server.connect() as connection, connection.cursor() as cursor:
+            rows = pa.table({"x": [1]})
+            assert refused(lambda: cursor.adbc_ingest("told", rows, mode="create")) == "unsupported"
+        assert raw.fetch("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 3}]
+    assert _files(tmp_path) == before
+
+
+def _files(directory: Path) -> list[Path]:
+    own = directory / ".lakeflight"
+    return sorted(path for path in directory.rglob("*") if own not in (path, *path.parents))
 
 
 # By id: what the flag promises, as a query and its answer.
