@@ -180,7 +180,9 @@ def test_the_driver_knows_the_schema_before_it_runs(adbc: flightsql.Connection) 
         ("", "invalid_request"),
         ("   -- nothing\n", "invalid_request"),
         ("SELECT 1; SELECT 2", "invalid_request"),
-        ("INSERT INTO events VALUES (1, 'x')", "unsupported"),
+        ("CREATE INDEX i ON events (id)", "unsupported"),
+        ("INSERT events", "invalid_request"),
+        ("UPDATE events SET", "invalid_request"),
     ],
 )
 def test_what_cannot_be_prepared_cannot_be_planned_either(
@@ -197,7 +199,6 @@ def test_what_cannot_be_prepared_cannot_be_planned_either(
     [
         'SELECT kind COLLATE "C" FROM events',
         "SELECT * FROM events PIVOT (max(id) FOR kind IN ('a'))",
-        "SELECT id FROM events FETCH FIRST 1 ROWS ONLY",
     ],
 )
 def test_a_form_that_is_not_supported_is_named_in_few_words(raw: RawClient, sql: str) -> None:
@@ -209,22 +210,80 @@ def test_a_form_that_is_not_supported_is_named_in_few_words(raw: RawClient, sql:
     assert len(words) < 100
 
 
-@pytest.mark.parametrize("sql", ["SELECT ?", "SELECT id FROM events WHERE id = $1"])
-def test_parameters_are_refused(raw: RawClient, adbc: flightsql.Connection, sql: str) -> None:
+@pytest.mark.parametrize(
+    "sql", ["SELECT id FROM events WHERE id = ?", "SELECT id FROM events WHERE id = $1"]
+)
+def test_parameters_are_announced_bound_and_never_missing(
+    raw: RawClient, adbc: flightsql.Connection, sql: str
+) -> None:
+    announced = pa.ipc.read_schema(pa.py_buffer(raw.prepare(sql).parameter_schema))
+    assert announced.types == [pa.int64()]
     assert refused(lambda: raw.fetch(sql)) == "invalid_request"  # there are no values
     with adbc.cursor() as cursor:
-        assert refused(lambda: cursor.execute(sql, (1,))) == "unsupported"
+        cursor.execute(sql, (2,))
+        assert cursor.fetchall() == [(2,)]
+        cursor.execute(sql, ("3",))
+        assert cursor.fetchall() == [(3,)]
+        assert refused(lambda: cursor.execute(sql, (1, 2))) == "invalid_request"
 
 
-def test_updates_are_refused_as_unsupported(server: Server, adbc: flightsql.Connection) -> None:
+def test_a_statement_that_writes_is_prepared_as_an_update_and_does_nothing_yet(
+    raw: RawClient, lakehouse: Path
+) -> None:
+    write(lakehouse / "prepared" / "untouched", pa.table({"x": [1]}))
+    for sql, types in (
+        ("INSERT INTO prepared.untouched VALUES (2)", []),
+        ("INSERT INTO prepared.untouched VALUES (?)", [pa.int64()]),
+        ("UPDATE prepared.untouched SET x = ? WHERE x = ?", [pa.int64()] * 2),
+        ("DELETE FROM prepared.untouched WHERE x = $1", [pa.int64()]),
+        ("CREATE TABLE prepared.unmade (x BIGINT)", []),
+        ("DROP TABLE prepared.untouched", []),
+    ):
+        prepared = raw.prepare(sql)
+        assert prepared.is_update is True
+        assert prepared.dataset_schema == b""
+        announced = pa.ipc.read_schema(pa.py_buffer(prepared.parameter_schema))
+        assert announced.types == types
+        assert len(raw.schema(sql)) == 0
+    assert raw.fetch("SELECT x FROM prepared.untouched").to_pydict() == {"x": [1]}
+    assert refused(lambda: raw.info("SELECT * FROM prepared.unmade")) == "table_not_found"
+
+
+def test_what_is_written_takes_effect_once_whichever_way_it_comes(
+    raw: RawClient, adbc: flightsql.Connection, lakehouse: Path
+) -> None:
+    write(lakehouse / "prepared" / "ways", pa.table({"x": [0]}))
+    insert = "INSERT INTO prepared.ways VALUES ({})".format
     with adbc.cursor() as cursor:
-        for call in (
-            lambda: cursor.executescript("DELETE FROM events"),
-            lambda: cursor.execute("DELETE FROM events"),
-            lambda: cursor.adbc_ingest("new_table", pa.table({"x": [1]}), mode="create"),
+        cursor.execute(insert(1))  # prepared, and executed as a query
+        cursor.executescript(insert(2))  # an update that was never prepared
+        cursor.executemany(insert("?"), [(3,), (4,)])
+        cursor.adbc_ingest(
+            "ways", pa.table({"x": [5, 6]}), mode="append", db_schema_name="prepared"
+        )
+    info = raw.info(insert(7))  # executed, and never fetched
+    assert (info.total_records, len(info.schema)) == (1, 0)
+    assert raw.fetch(insert(8)).num_rows == 0  # fetched: not once more
+    handle = raw.prepare(insert(9)).prepared_statement_handle
+    assert raw.info(commands.PreparedStatementQuery(handle)).total_records == 1
+    assert raw.fetch("SELECT x FROM prepared.ways ORDER BY x").to_pydict() == {"x": [*range(10)]}
+
+
+def test_rows_are_changed_and_counted(adbc: flightsql.Connection, lakehouse: Path) -> None:
+    write(lakehouse / "prepared" / "changed", pa.table({"x": [1, 2, 3]}))
+    with adbc.cursor() as cursor:
+        for sql, rows in (
+            ("UPDATE prepared.changed SET x = x + 10 WHERE x > 1", 2),
+            ("DELETE FROM prepared.changed WHERE x = 1", 1),
+            ("DELETE FROM prepared.changed WHERE x = 1", 0),
+            ("INSERT INTO prepared.changed SELECT x + 1 FROM prepared.changed", 2),
+            ("CREATE TABLE prepared.made (x BIGINT)", -1),
+            ("DROP TABLE prepared.made", -1),
         ):
-            assert refused(call) == "unsupported"
-    assert server.fetch("SELECT count(*) AS n FROM events").to_pylist() == [{"n": 3}]
+            cursor.adbc_statement.set_sql_query(sql)
+            assert cursor.adbc_statement.execute_update() == rows
+        cursor.execute("SELECT x FROM prepared.changed ORDER BY x")
+        assert cursor.fetchall() == [(12,), (13,), (13,), (14,)]
 
 
 def _ticket(client: RawClient, sql: str = "SELECT count(*) AS n FROM sales.orders") -> bytes:
@@ -308,7 +367,7 @@ def test_a_statement_itself_is_no_ticket(raw: RawClient) -> None:
         assert refused(functools.partial(raw.read, ticket)) == "invalid_request"
 
 
-def test_descriptors_by_path_are_refused(raw: RawClient) -> None:
+def test_descriptors_by_path_are_refused_but_for_rows(raw: RawClient) -> None:
     descriptor = fl.FlightDescriptor.for_path("sales", "orders")
 
     def ask() -> Any:
