@@ -60,7 +60,11 @@ def clients(governed: Server) -> Iterator[dict[str, RawClient]]:
         client.client.close()
 
 
-_MADE = ("columns", "schemata", "tables", "views")
+_MADE = (
+    *("character_sets", "check_constraints", "columns", "constraint_column_usage"),
+    *("key_column_usage", "referential_constraints", "schemata", "table_constraints"),
+    *("tables", "views"),
+)
 _ORDERS = "primary.sales.orders"
 _READABLE: dict[str, dict[str, list[str]]] = {
     "one": {"primary": ["sales.orders"]},
