@@ -34,9 +34,9 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(big: Path) -> Iterator[Server]:
-    """A server of our own, whose results may have 8 MiB at most."""
+    """A server of our own beside the other one, whose results may have 8 MiB at most."""
     environment = {"LAKEFLIGHT_LIMITS__RESULT_BYTES_MAX": str(8 * _MIB)}
-    with running(big, environment=environment) as server:
+    with running(big, environment=environment, read_only=True) as server:
         yield server
 
 
