@@ -54,7 +54,8 @@ def _by_adbc_rows(clients: Clients, sql: str) -> pa.Table:
 
 
 def _by_pandas(clients: Clients, sql: str) -> pa.Table:
-    frame = pd.read_sql(sql, clients.adbc, dtype_backend="pyarrow")
+    connection: Any = clients.adbc  # pandas has no name for a connection like this
+    frame: pd.DataFrame = pd.read_sql(sql, connection, dtype_backend="pyarrow")
     return pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
 
 
@@ -159,6 +160,8 @@ def test_flightsql_dbapi_reads_every_type_through_its_cursor(clients: Clients, k
     assert repr(rows) == repr(frame.values.tolist())
 
 
+# Its dialect was written for SQLAlchemy 1.4, and works with 2 all the same.
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
 def test_superset_reaches_the_server_through_its_sqlalchemy_dialect(server: Server) -> None:
     importlib.import_module("flightsql.sqlalchemy")  # registers the dialect
     sqlalchemy: Any = importlib.import_module("sqlalchemy")
