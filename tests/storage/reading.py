@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from datafusion import SessionConfig, SessionContext
 
-from flight_server.engine.base import FileScan, ProviderScan, Scan
+from flight_server.engine.base import FileScan, ProviderScan, RowScan, Scan
 
 
 def rows_of(scan: Scan) -> pa.Table:
@@ -20,6 +20,7 @@ def rows_of(scan: Scan) -> pa.Table:
         context.register_table("t", provider)
         batches = context.sql("SELECT * FROM t").collect()
         return pa.Table.from_batches(batches).cast(scan.schema)
+    assert isinstance(scan, RowScan), "a view has no rows of its own"
     return scan.rows
 
 
