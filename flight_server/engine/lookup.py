@@ -98,6 +98,8 @@ class Lookup:
 
     def open(self, ref: TableRef) -> GovernedTable:
         """Open a table by its full, possibly versioned, name, once."""
+        if ref.bucket == TEMPORARY_BUCKET and not self._is_own(ref):
+            raise NotFound(f"the table {ref} does not exist", code="table_not_found")
         name, as_of = parse_versioned_name(ref.table)
         key = (TableRef(ref.bucket, ref.schema, name), as_of)
         if key not in self.opened:
@@ -134,10 +136,18 @@ class Lookup:
             self.awaited[ref] = scan
         return made
 
+    def _is_own(self, ref: TableRef) -> bool:
+        """Whether a name of the bucket ``temp`` is that of a temporary table of the session.
+
+        Whatever led to it: nothing else below that folder has a name, and none may lead out of it.
+        """
+        temporary = self._query.temporary
+        return temporary is not None and (
+            ref.schema == temporary.schema and ref.table in temporary.tables
+        )
+
     def _resolved(self, ref: TableRef) -> TableRef:
         query, temporary = self._query, self._query.temporary
-        if ref.bucket == TEMPORARY_BUCKET:
-            raise NotFound(f"the table {ref} does not exist", code="table_not_found")
         is_bare = ref.bucket == ref.schema == DEFAULT
         if temporary is not None and is_bare and ref.table in temporary.tables:
             return TableRef(TEMPORARY_BUCKET, temporary.schema, ref.table)

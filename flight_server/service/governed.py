@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flight_server.catalog.folders import Kind
+from flight_server.catalog.folders import Kind, is_name
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
@@ -134,7 +134,7 @@ class GovernedTables:
     def _look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
         if ref.bucket != TEMPORARY_BUCKET:
             return self._browser.look_up(principal, ref)
-        if self._temporary_root is not None:
+        if self._temporary_root is not None and is_name(ref.schema) and is_name(ref.table):
             path = self._temporary_root / ref.schema / ref.table
             if path.is_dir():
                 return Entry(ref, Kind.DELTA, path)

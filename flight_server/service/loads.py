@@ -15,7 +15,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.engine.base import TEMPORARY_BUCKET
 from flight_server.protocol.commands import (
     StatementIngest,
     TableDefinitionOptions,
@@ -25,7 +24,7 @@ from flight_server.protocol.commands import (
 from flight_server.service.making import Filled, Making
 from flight_server.service.request import Request
 from flight_server.service.running import Kind, Running
-from flight_server.service.targets import Target, Targets
+from flight_server.service.targets import Target, Targets, refuse_temporary
 from flight_server.service.writes import author_of, commit
 from flight_server.sql.commands import IfThere
 from flight_server.storage.changes import Change
@@ -73,7 +72,7 @@ class Loads:
 
     def append(self, request: Request, ref: TableRef, incoming: Incoming) -> int:
         """Add rows to a table that is there; return how many."""
-        _refuse_temporary(ref)
+        refuse_temporary(ref)
         with self._listed(request, f"append to {ref}") as listed:
             target = self._targets.to_write(listed, ref, also_reads=False)
             return self._append(listed, target, _schema(incoming), incoming)
@@ -93,7 +92,7 @@ class Loads:
         ref = TableRef(
             command.catalog or request.bucket, command.schema or request.schema, command.table
         )
-        _refuse_temporary(ref)
+        refuse_temporary(ref)
         with self._listed(request, f"load into {ref}") as listed:
             return self._ingest(listed, command, options, ref, incoming)
 
@@ -194,12 +193,6 @@ class Loads:
             writer.abandon()
             raise
         return Filled(columns, files, rows)
-
-
-def _refuse_temporary(ref: TableRef) -> None:
-    """Refuse the bucket of temporary tables by name: only their own session leads there."""
-    if ref.bucket == TEMPORARY_BUCKET:
-        raise errors.NotFound(f"the table {ref} does not exist", code="table_not_found")
 
 
 def _schema(incoming: Incoming) -> pa.Schema:

@@ -78,6 +78,7 @@ class Targets:
         """
         if isinstance(command, CreateSchema | DropSchema):
             bucket = request.bucket if command.bucket == DEFAULT else command.bucket
+            refuse_temporary(TableRef(bucket, command.schema, ""))
             return cast("C", replace(command, bucket=bucket))
         if isinstance(command, Use | SetOption):
             return command
@@ -147,14 +148,20 @@ class Targets:
         is_bare = ref.bucket == ref.schema == DEFAULT
         if may_be_temporary and is_bare and temporary and ref.table in temporary.tables:
             return TableRef(TEMPORARY_BUCKET, temporary.schema, ref.table)
-        if ref.bucket == TEMPORARY_BUCKET:
-            raise NotFound(f"the table {ref} does not exist", code="table_not_found")
         bucket = request.bucket if ref.bucket == DEFAULT else ref.bucket
         schema = request.schema if ref.schema == DEFAULT else ref.schema
-        return TableRef(bucket, schema, ref.table)
+        named = TableRef(bucket, schema, ref.table)
+        refuse_temporary(named)
+        return named
 
     def _temporary_path(self, ref: TableRef) -> Path:
         return self._temporary_root / ref.schema / ref.table
 
     def _remove_temporary(self, session: Session) -> None:
         shutil.rmtree(self._temporary_root / session.temporary_schema, ignore_errors=True)
+
+
+def refuse_temporary(ref: TableRef) -> None:
+    """Refuse the bucket of temporary tables by name: only their own session leads there."""
+    if ref.bucket == TEMPORARY_BUCKET:
+        raise NotFound(f"the table {ref} does not exist", code="table_not_found")

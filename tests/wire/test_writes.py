@@ -169,15 +169,24 @@ def test_a_write_with_two_keys_is_refused_as_it_may_be_no_repeat(cursor: flights
     assert rows(cursor, "SELECT id FROM t ORDER BY id") == [(1,), (2,)]
 
 
-@pytest.mark.parametrize("schema", ["..", "s_0", ""])
+@pytest.mark.parametrize("schema", ["..", "../auth", "s_0", ""])
 def test_no_name_leads_to_the_temporary_tables(own: Server, schema: str) -> None:
     before = sorted(own.directory.rglob("*"))
     data = pa.table({"a": [1]})
+    header = "adbc.flight.sql.rpc.call_header.x-lakehouse-bucket"
+    forms = ["SELECT * FROM", "DESCRIBE", "SHOW COLUMNS FROM", "DELETE FROM", "DROP TABLE"]
     with own.connect() as connection, connection.cursor() as cursor:
         for mode in ("create", "append", "replace", "create_append"):
             with pytest.raises(flightsql.ProgrammingError):
                 cursor.adbc_ingest("x", data, mode=mode, catalog_name="temp", db_schema_name=schema)
-        for statement in ("SELECT * FROM", "DELETE FROM", "DROP TABLE", "TRUNCATE TABLE"):
+        for form in forms:
+            for table in ("x", "users"):
+                with pytest.raises(flightsql.ProgrammingError):
+                    cursor.execute(f'{form} temp."{schema}".{table}')
+    with own.connect(**{header: "temp"}) as connection, connection.cursor() as cursor:
+        for form in forms:
             with pytest.raises(flightsql.ProgrammingError):
-                cursor.execute(f'{statement} temp."{schema}".x')
+                cursor.execute(f'{form} "{schema}".users')
+        with pytest.raises(flightsql.ProgrammingError):
+            cursor.execute("CREATE TABLE x (a BIGINT)")
     assert sorted(own.directory.rglob("*")) == before
