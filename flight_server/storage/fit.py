@@ -22,6 +22,7 @@ from flight_server.storage.conversions import (
     uuid_text,
 )
 from flight_server.storage.delta_types import shown, table_schema, type_words
+from flight_server.storage.nested import entries_of, filled, mask_of, offsets_of
 
 __all__ = ["Fitter", "table_schema"]
 
@@ -117,6 +118,7 @@ def _fitted(column: _Column, batch: pa.RecordBatch) -> pa.Array[Any]:
         raise _null_refused(field.name)
     if column.check is not None:
         column.check(values)
+        values = filled(values)
     array: pa.Array[Any] = values
     return array
 
@@ -248,8 +250,8 @@ def _nested(source: Any, target: Any, rules: _Rules) -> Convert:
         elements = values.flatten()
         if convert is not None:
             elements = convert(elements)
-        missing = values.is_null() if values.null_count else None
-        return pa.ListArray.from_arrays(_offsets(values), elements, type=target, mask=missing)
+        missing = mask_of(values)
+        return pa.ListArray.from_arrays(offsets_of(values), elements, type=target, mask=missing)
 
     return rebuild
 
@@ -257,14 +259,14 @@ def _nested(source: Any, target: Any, rules: _Rules) -> Convert:
 def _map(source: Any, target: Any, rules: _Rules) -> Convert:
     keys = _conversion(source.key_type, target.key_type, rules)
     items = _conversion(source.item_type, target.item_type, rules)
-    entries = _entries(source)
+    entries = entries_of(source)
 
     def rebuild(values: Any) -> Any:
         lists = values.cast(entries)
         key, item = lists.flatten().flatten()
-        missing = values.is_null() if values.null_count else None
+        missing = mask_of(values)
         made: Any = pa.MapArray.from_arrays(
-            _offsets(lists),
+            offsets_of(lists),
             key if keys is None else keys(key),
             item if items is None else items(item),
             type=target,
@@ -302,17 +304,10 @@ def _struct(source: Any, target: Any, rules: _Rules) -> Convert:
             else convert(parts[place])
             for place, convert, child in zip(places, converts, target.fields, strict=True)
         ]
-        missing = values.is_null() if values.null_count else None
+        missing = mask_of(values)
         return pa.StructArray.from_arrays(children, fields=list(target.fields), mask=missing)
 
     return rebuild
-
-
-def _offsets(lists: Any) -> Any:
-    """Return the offsets of lists into their flattened elements, hidden ones left out."""
-    lengths = pc.fill_null(pc.list_value_length(lists).cast(pa.int64()), 0)
-    ends = pc.cumulative_sum(lengths).cast(pa.int32())
-    return pa.concat_arrays([pa.array([0], pa.int32()), ends])
 
 
 def _null_check(kind: Any, path: str) -> Check | None:
@@ -369,7 +364,7 @@ def _map_check(kind: Any, path: str) -> Check | None:
     items = _value_check(kind.item_field, f"{path}.value")
     if keys is None and items is None:
         return None
-    entries = _entries(kind)
+    entries = entries_of(kind)
 
     def check(values: Any) -> None:
         key, item = values.cast(entries).flatten().flatten()
@@ -378,10 +373,6 @@ def _map_check(kind: Any, path: str) -> Check | None:
                 deeper(part)
 
     return check
-
-
-def _entries(kind: Any) -> pa.DataType:
-    return pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))
 
 
 def _null_refused(path: str) -> SchemaMismatch:
