@@ -26,6 +26,8 @@ def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
         ]
         made = pa.RecordBatch.from_arrays(columns, schema=batch.schema)
         made.validate(full=True)
+    except UnicodeDecodeError:
+        raise InvalidRequest("the name of a column is not valid UTF-8") from None
     except pa.ArrowException:  # its text may quote what is there
         raise InvalidRequest("the Arrow data are not valid: a batch is damaged") from None
     return made
