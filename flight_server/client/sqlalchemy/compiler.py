@@ -226,6 +226,10 @@ class LakeflightTypeCompiler(compiler.GenericTypeCompiler):
 
     visit_TIMESTAMP = visit_DATETIME
 
+    def visit_INTERVAL(self, type_: Any, **kw: Any) -> str:
+        """Spans of time."""
+        return "INTERVAL"
+
     def visit_ARRAY(self, type_: Any, **kw: Any) -> str:
         """One list for each dimension, one in the other."""
         item = self.process(type_.item_type, **kw)

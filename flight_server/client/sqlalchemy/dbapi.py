@@ -159,6 +159,7 @@ class Cursor:
         self._forget()
         batch = parameters_batch([parameters]) if parameters else None
         with _translated():
+            self._prepare(operation)
             self._inner.execute(operation, batch)
             # The public reader loses the details of an error in mid-stream; this one keeps them.
             reader = self._inner._results.reader
@@ -218,6 +219,14 @@ class Cursor:
 
     def setoutputsize(self, size: Any, column: Any = None) -> None:
         """Do nothing: results are streams."""
+
+    def _prepare(self, operation: str) -> None:
+        # The driver's cursor takes a refusal for "cannot prepare" and goes on to a worse error.
+        if operation != self._inner._last_query:
+            self._inner._clear()
+            self._inner.adbc_statement.set_sql_query(operation)
+            self._inner.adbc_statement.prepare()
+            self._inner._last_query = operation
 
     def _forget(self) -> None:
         self._rows = None

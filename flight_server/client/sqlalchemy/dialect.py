@@ -295,7 +295,9 @@ class LakeflightTLSDialect(LakeflightDialect):
 
 
 def _raw(connection: Any) -> dbapi.Connection:
-    found: dbapi.Connection = connection.connection.dbapi_connection
+    pooled = connection.connection
+    # SQLAlchemy 1.4 shows a new connection as it is, before the pool has it.
+    found: dbapi.Connection = getattr(pooled, "dbapi_connection", pooled)
     return found
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.types as pt
 from sqlalchemy import types as sqltypes
+from sqlalchemy.sql.sqltypes import _AbstractInterval
+from sqlalchemy.sql.type_api import NativeForEmulated
 from sqlalchemy.types import TypeEngine
 
 _Literal = Callable[[Any], str]
@@ -106,6 +108,37 @@ class LakeflightNumeric(sqltypes.Numeric[Any]):
         return lambda value: Decimal(str(value)) if isinstance(value, float) else value
 
 
+class LakeflightInterval(NativeForEmulated, _AbstractInterval):
+    """A span of time, for sums with moments; tables have no column of it."""
+
+    __visit_name__ = "INTERVAL"
+    native = True
+    impl = sqltypes.Interval
+
+    @classmethod
+    def adapt_emulated_to_native(cls, impl: Any, **kw: Any) -> TypeEngine[Any]:
+        """Take the place of SQLAlchemy's own, which counts from 1970."""
+        return cls()
+
+    @property
+    def _type_affinity(self) -> type[sqltypes.Interval]:
+        return sqltypes.Interval
+
+    @property
+    def python_type(self) -> type[timedelta]:
+        """What a value is in Python."""
+        return timedelta
+
+    def literal_processor(self, dialect: Any) -> _Literal:
+        """Write ``INTERVAL '7 days 0.000000 seconds'``."""
+
+        def process(value: timedelta) -> str:
+            seconds = Decimal(value.seconds) + Decimal(value.microseconds) / 1_000_000
+            return f"INTERVAL '{value.days} days {seconds:.6f} seconds'"
+
+        return process
+
+
 class LakeflightBinary(sqltypes.LargeBinary):
     """Bytes, whose literals are hexadecimal."""
 
@@ -117,6 +150,7 @@ class LakeflightBinary(sqltypes.LargeBinary):
 COLSPECS: Final[dict[type[TypeEngine[Any]], type[TypeEngine[Any]]]] = {
     sqltypes.Date: LakeflightDate,
     sqltypes.DateTime: LakeflightDateTime,
+    sqltypes.Interval: LakeflightInterval,
     sqltypes.LargeBinary: LakeflightBinary,
     sqltypes.Numeric: LakeflightNumeric,
     sqltypes.Float: sqltypes.Float,  # which is a Numeric, and stays what it is

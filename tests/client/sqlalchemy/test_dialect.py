@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,11 @@ def test_two_results_may_be_open_at_once(connection: sa.Connection) -> None:
         (sa.cast("12.5", sa.Numeric(10, 2)), Decimal("12.50")),
         (sa.literal(date(2026, 1, 31)), date(2026, 1, 31)),
         (sa.literal(NOON), NOON),
+        (sa.literal(NOON) - timedelta(days=1, seconds=2), NOON - timedelta(days=1, seconds=2)),
+        (
+            sa.literal(timedelta(hours=36, microseconds=5)) + sa.literal(NOON),
+            NOON + timedelta(hours=36, microseconds=5),
+        ),
         (sa.literal(NOON.replace(tzinfo=None)), NOON.replace(tzinfo=None)),
         (sa.literal(b"\x00\xff"), b"\x00\xff"),
         (sa.literal(Decimal("1.25")), Decimal("1.25")),
@@ -455,6 +460,11 @@ def test_errors_are_those_of_the_server(
     assert cause.code == code
     assert cause.message in str(error)
     assert not error.connection_invalidated
+
+
+def test_a_refusal_says_why_beside_parameters(connection: sa.Connection) -> None:
+    with pytest.raises(sa.exc.NotSupportedError, match="FOR UPDATE"):
+        connection.execute(sa.text("SELECT 1 WHERE 1 = :one FOR UPDATE"), {"one": 1})
 
 
 def test_a_wrong_password_is_refused(server: Server) -> None:
