@@ -22,12 +22,15 @@ EXAMPLES = """Examples:
   lakeflight serve ./lakehouse --host 0.0.0.0 --port 443 --config lakeflight.toml
 
   LAKEFLIGHT_ADMIN__PASSWORD=… lakeflight serve ./lakehouse --port 0
+
+  LAKEFLIGHT_STORAGE__READ_ONLY=true lakeflight serve ./lakehouse --port 31338
 """
 
 
 def serve(
     directory: Annotated[
-        Path | None, typer.Argument(help="The lakehouse: every table below it is served.")
+        Path | None,
+        typer.Argument(help="The lakehouse: every table below it is served, and written."),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")] = None,
