@@ -23,14 +23,13 @@ from flight_server.storage.conversions import (
 )
 from flight_server.storage.delta_types import shown, table_schema, type_words
 from flight_server.storage.nested import entries_of, filled, mask_of, offsets_of
+from flight_server.storage.soundness import plain_from_views
 
 __all__ = ["Fitter", "table_schema"]
 
 _PLAIN: dict[pa.DataType, pa.DataType] = {
     pa.large_string(): pa.string(),
-    pa.string_view(): pa.string(),
     pa.large_binary(): pa.binary(),
-    pa.binary_view(): pa.binary(),
     pa.float16(): pa.float32(),
     pa.date64(): pa.date32(),
 }
@@ -185,12 +184,14 @@ def _conversion(source: Any, target: Any, rules: _Rules) -> Convert | None:
         return _from_extension(source, target, rules)
     if pt.is_null(source):
         return lambda values: pa.nulls(len(values), target)
-    if pt.is_dictionary(source):
-        after = _conversion(source.value_type, target, rules)
-        return _chain(_decoded, after)
-    if pt.is_run_end_encoded(source):
-        after = _conversion(source.value_type, target, rules)
-        return _chain(_unrolled, after)
+    if pt.is_dictionary(source) or pt.is_run_end_encoded(source):
+        spread = _decoded if pt.is_dictionary(source) else _unrolled
+        if pt.is_nested(source.value_type):
+            return partial(spread, _conversion(source.value_type, target, rules) or _itself)
+        after = _conversion(plain_type(source.value_type), target, rules)
+        return _chain(partial(spread, _plain_values), after)
+    if pt.is_string_view(source) or pt.is_binary_view(source):
+        return _chain(plain_from_views, _conversion(plain_type(source), target, rules))
     plain = pa.binary() if pt.is_fixed_size_binary(source) else _PLAIN.get(source)
     if plain is not None:
         return _chain(lambda values: values.cast(plain), _conversion(plain, target, rules))
@@ -207,22 +208,30 @@ def _chain(first: Convert, after: Convert | None) -> Convert:
     return lambda values: after(first(values))
 
 
-def _decoded(values: Any) -> Any:
-    """Return the values of a dictionary array, whose views can only be decoded as plain ones."""
-    plain = plain_type(values.type.value_type)
-    if plain != values.type.value_type:
-        dictionary = values.dictionary.cast(plain)
-        values = pa.DictionaryArray.from_arrays(values.indices, dictionary)
-    return values.dictionary_decode()
+def _itself(values: Any) -> Any:
+    return values
 
 
-def _unrolled(values: Any) -> Any:
-    """Return the values of a run-end encoded array; views too can only be so decoded as plain."""
-    plain = plain_type(values.type.value_type)
-    if plain != values.type.value_type:
-        made: Any = pa.RunEndEncodedArray.from_arrays(values.run_ends, values.values.cast(plain))
-        values = made[values.offset : values.offset + len(values)]
-    return pc.call_function("run_end_decode", [values])
+def _plain_values(values: Any) -> Any:
+    """Return values in their plain type, which is all that can be spread."""
+    kind = values.type
+    if pt.is_string_view(kind) or pt.is_binary_view(kind):
+        return plain_from_views(values)
+    plain = plain_type(kind)
+    return values if plain == kind else values.cast(plain)
+
+
+def _decoded(first: Convert, values: Any) -> Any:
+    """Return the values of a dictionary array; ``first`` is done to the dictionary."""
+    dictionary = first(values.dictionary)
+    return pa.DictionaryArray.from_arrays(values.indices, dictionary).dictionary_decode()
+
+
+def _unrolled(first: Convert, values: Any) -> Any:
+    """Return the values of a run-end encoded array; ``first`` is done to those of the runs."""
+    made: Any = pa.RunEndEncodedArray.from_arrays(values.run_ends, first(values.values))
+    parts = made[values.offset : values.offset + len(values)]
+    return pc.call_function("run_end_decode", [parts])
 
 
 def _from_extension(source: Any, target: Any, rules: _Rules) -> Convert:

@@ -42,8 +42,9 @@ def filled(values: Any) -> Any:
     if pt.is_map(kind):
         lists = values.cast(entries_of(kind))
         key, item = map(filled, lists.flatten().flatten())
+        map_type: Any = kind
         made: Any = pa.MapArray.from_arrays(
-            offsets_of(lists), key, item, type=kind, mask=mask_of(values)
+            offsets_of(lists), key, item, type=map_type, mask=mask_of(values)
         )
         return made
     if pt.is_list(kind):

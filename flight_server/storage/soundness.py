@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from flight_server.errors import InvalidRequest
+
+_VIEW_BYTES = 16
 
 
 def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -31,6 +34,24 @@ def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
     except pa.ArrowException:  # its text may quote what is there
         raise InvalidRequest("the Arrow data are not valid: a batch is damaged") from None
     return made
+
+
+def plain_from_views(values: Any) -> Any:
+    """Return an array of a view type as one of the plain type.
+
+    The view of a NULL may point anywhere, which full validation lets pass and a cast follows.
+    """
+    kind = values.type
+    if values.null_count:
+        valid: Any = values.is_valid()
+        validity, views, *data = values.buffers()
+        each: Any = pa.Array.from_buffers(
+            pa.binary(_VIEW_BYTES), len(values), [None, views], offset=values.offset
+        )
+        views = pc.if_else(valid, each, pa.scalar(bytes(_VIEW_BYTES), each.type)).buffers()[1]
+        validity = valid.buffers()[1]
+        values = pa.Array.from_buffers(kind, len(values), [validity, views, *data])
+    return values.cast(pa.string() if pt.is_string_view(kind) else pa.binary())
 
 
 def _has_empty_lists(values: Any) -> bool:

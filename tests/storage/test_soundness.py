@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from flight_server.errors import InvalidRequest
-from flight_server.storage.soundness import sound
+from flight_server.storage.soundness import plain_from_views, sound
 from tests.zoo import specimens
 
 _NUMBERS = pa.list_(pa.int32())
@@ -77,3 +77,17 @@ def test_damaged_data_are_refused() -> None:
     )
     with pytest.raises(InvalidRequest, match="damaged"):
         sound(pa.RecordBatch.from_arrays([broken], names=["text"]))
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.binary_view()], ids=str)
+def test_the_view_of_a_null_is_not_followed(kind: Any) -> None:
+    words = ["a text that is not inline", None, "short"]
+    array: Any = pa.array(words).cast(pa.binary()).cast(kind)
+    validity, views, *data = array.buffers()
+    wild = views.to_pybytes()[:16] + b"\xff\x00\x00\x00" + b"\x7f" * 12 + views.to_pybytes()[32:]
+    made: Any = pa.Array.from_buffers(kind, 3, [validity, pa.py_buffer(wild), *data])
+    made.validate(full=True)
+    plain = pa.string() if kind == pa.string_view() else pa.binary()
+    assert plain_from_views(made).equals(pa.array(words).cast(plain))
+    assert plain_from_views(made[1:]).equals(pa.array(words[1:]).cast(plain))
+    assert plain_from_views(made[:0]).equals(pa.array([], plain))
