@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from flight_server.protocol.sql_types import SQL_TYPES, column_type
+from flight_server.protocol.sql_types import SQL_TYPES, ColumnType, column_type
 
 BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
@@ -220,23 +220,38 @@ def column_metadata(
     return pa.schema([_described(field, names, read_only=read_only) for field in schema])
 
 
+def result_metadata(schema: pa.Schema) -> pa.Schema:
+    """Give each field of a result what says how wide its values are, and nothing else."""
+    return pa.schema([_with_entries(field, _width(column_type(field.type))) for field in schema])
+
+
 def _described(
     field: pa.Field[Any], names: Mapping[str, str | None], *, read_only: bool
 ) -> pa.Field[Any]:
     kind = column_type(field.type)
-    kept = field.metadata or {}
-    comment = kept.get(b"comment")
+    comment = (field.metadata or {}).get(b"comment")
     entries: dict[str, str | None] = {
         **names,
-        "TYPE_NAME": kind.name,
-        "PRECISION": None if kind.precision is None else str(kind.precision),
-        "SCALE": None if kind.scale is None else str(kind.scale),
+        **_width(kind),
         "IS_AUTO_INCREMENT": "0",
-        "IS_CASE_SENSITIVE": "1" if kind.case_sensitive else "0",
         "IS_READ_ONLY": "1" if read_only else "0",
         "IS_SEARCHABLE": "1",
         "REMARKS": None if comment is None else comment.decode("utf-8", "replace"),
     }
+    return _with_entries(field, entries)
+
+
+def _width(kind: ColumnType) -> dict[str, str | None]:
+    return {
+        "TYPE_NAME": kind.name,
+        "PRECISION": None if kind.precision is None else str(kind.precision),
+        "SCALE": None if kind.scale is None else str(kind.scale),
+        "IS_CASE_SENSITIVE": "1" if kind.case_sensitive else "0",
+    }
+
+
+def _with_entries(field: pa.Field[Any], entries: Mapping[str, str | None]) -> pa.Field[Any]:
+    kept = field.metadata or {}
     metadata: dict[bytes | str, bytes | str] = {
         key: value for key, value in kept.items() if key.startswith(b"ARROW:extension:")
     }

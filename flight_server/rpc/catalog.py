@@ -115,7 +115,7 @@ class CatalogReplies:
             row.ref.bucket,
             db_schema=row.ref.schema,
             table=row.ref.table,
-            read_only=True,
+            read_only=not self._browser.may_write(request.principal, row.ref),
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from flight_server.protocol.metadata import result_metadata
 from flight_server.service.request import Request
 
 _JAVA = "grpc-java"
@@ -36,3 +37,12 @@ def parameters(request: Request, schema: pa.Schema) -> pa.Schema:
             for field in schema
         ]
     )
+
+
+def columns(request: Request, schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a result as their driver describes them to its users.
+
+    The JDBC driver reads precision and scale from the metadata of fields alone, and says 0
+    otherwise.
+    """
+    return result_metadata(schema) if _JAVA in request.user_agent else schema

@@ -129,7 +129,7 @@ class LakehouseServer(fl.FlightServerBase):
         planned = self._statements.plan(self._statement(request, command))
         ticket = commands.encode_command(commands.TicketStatementQuery(planned.ticket))
         return _info(
-            planned.schema,
+            quirks.columns(request, planned.schema),
             descriptor,
             ticket,
             expires_at=planned.expires_at,
@@ -275,7 +275,9 @@ class LakehouseServer(fl.FlightServerBase):
         prepared = self._statements.prepare(request, body.query)
         result = actions.CreatePreparedStatementResult(
             prepared_statement_handle=prepared.handle,
-            dataset_schema=b"" if prepared.schema is None else _encoded(prepared.schema),
+            dataset_schema=b""
+            if prepared.schema is None
+            else _encoded(quirks.columns(request, prepared.schema)),
             parameter_schema=_encoded(quirks.parameters(request, prepared.parameters)),
             is_update=prepared.schema is None,
         )

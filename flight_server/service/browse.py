@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.views import View
 from flight_server.engine.base import TEMPORARY_BUCKET
@@ -142,6 +143,15 @@ class Browser:
         if isinstance(found, View):
             raise Unsupported(f"{ref} is a view: it has no data of its own")
         return found
+
+    def may_write(self, principal: Principal, ref: TableRef) -> bool:
+        """Whether somebody may change the rows of a table that they see; of a view nobody may."""
+        if ref.bucket == SYSTEM_BUCKET or ref.schema == INFORMATION_SCHEMA:
+            return False
+        if not decide(self._book(), principal, Privilege.WRITE, ref).allowed:
+            return False
+        entry = self._registry.find(ref)
+        return entry is not None and entry.kind is Kind.DELTA
 
     def may_change(self, principal: Principal, ref: TableRef) -> bool:
         """Whether somebody may write or maintain a table; nobody may with the server's own."""

@@ -165,6 +165,20 @@ def has_no_rows(site: Site) -> None:
 
 
 @PROGRAM.case("query")
+def tells_how_wide_values_are(site: Site) -> None:
+    sql = "SELECT amount, order_id, note FROM sales.orders WHERE order_id = 1"
+    with connected(site) as connection:
+        with closing(connection.prepareStatement(sql)) as prepared:
+            shape = prepared.getMetaData()
+            assert (shape.getPrecision(1), shape.getScale(1)) == (12, 2)
+            assert shape.getPrecision(2) == 19
+        with closing(connection.createStatement()) as statement:
+            shape = statement.executeQuery(sql).getMetaData()
+            assert (shape.getPrecision(1), shape.getScale(1)) == (12, 2)
+            assert shape.getColumnLabel(3) == "note"
+
+
+@PROGRAM.case("query")
 def shows_errors_as_they_are(site: Site) -> None:
     with connected(site) as connection:
         for sql, word in {
