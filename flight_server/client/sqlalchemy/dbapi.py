@@ -105,8 +105,7 @@ class Connection:
 
     def cursor(self) -> Cursor:
         """Return a cursor of its own statement."""
-        with _translated():
-            return Cursor(self.adbc.cursor())
+        return Cursor(self.adbc)
 
     def commit(self) -> None:
         """Do nothing: each statement has been committed when it returned."""
@@ -147,8 +146,9 @@ class Connection:
 class Cursor:
     """One statement at a time, and its rows; they are read from the server as they are fetched."""
 
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self._opened: Any = None
         self._rows: Iterator[tuple[Any, ...]] | None = None
         self.description: list[tuple[Any, ...]] | None = None
         self.rowcount: int = -1
@@ -159,12 +159,13 @@ class Cursor:
         self._forget()
         batch = parameters_batch([parameters]) if parameters else None
         with _translated():
-            self._prepare(operation)
-            self._inner.execute(operation, batch)
+            inner = self._open()
+            _prepare(inner, operation)
+            inner.execute(operation, batch)
             # The public reader loses the details of an error in mid-stream; this one keeps them.
-            reader = self._inner._results.reader
+            reader = inner._results.reader
             schema = reader.schema
-        self.rowcount = self._inner.rowcount
+        self.rowcount = inner.rowcount
         if len(schema):
             self.description = [
                 (f.name, f.type, None, None, None, None, f.nullable) for f in schema
@@ -179,9 +180,13 @@ class Cursor:
         """
         self._forget()
         batch = parameters_batch(parameters) if parameters and parameters[0] else None
-        with _translated():
-            self._inner.executemany(operation, batch)
-        self.rowcount = self._inner.rowcount
+        try:
+            with _translated():
+                inner = self._open()
+                inner.executemany(operation, batch)
+            self.rowcount = inner.rowcount
+        finally:
+            self._release()  # nothing is left to read, and SQLAlchemy 2.0 forgets to close it
         return self
 
     def executemany(self, operation: str, parameters: Sequence[Sequence[Any]]) -> Self:
@@ -206,13 +211,13 @@ class Cursor:
     def close(self) -> None:
         """Free the result; the server stops working on it. ``rowcount`` stays."""
         self._rows = None
-        with _translated():
-            self._inner.close()
+        self._release()
 
     def cancel(self) -> None:
         """Cancel the statement that runs, from any thread."""
-        with _translated():
-            self._inner.adbc_cancel()
+        if (inner := self._opened) is not None:
+            with _translated():
+                inner.adbc_cancel()
 
     def setinputsizes(self, sizes: Any) -> None:
         """Do nothing: values carry their types."""
@@ -220,13 +225,16 @@ class Cursor:
     def setoutputsize(self, size: Any, column: Any = None) -> None:
         """Do nothing: results are streams."""
 
-    def _prepare(self, operation: str) -> None:
-        # The driver's cursor takes a refusal for "cannot prepare" and goes on to a worse error.
-        if operation != self._inner._last_query:
-            self._inner._clear()
-            self._inner.adbc_statement.set_sql_query(operation)
-            self._inner.adbc_statement.prepare()
-            self._inner._last_query = operation
+    def _open(self) -> Any:
+        if self._opened is None:
+            self._opened = self._connection.cursor()
+        return self._opened
+
+    def _release(self) -> None:
+        inner, self._opened = self._opened, None
+        if inner is not None:
+            with _translated():
+                inner.close()
 
     def _forget(self) -> None:
         self._rows = None
@@ -249,6 +257,15 @@ class Cursor:
                     return
                 found = rows(batch)
             yield from found
+
+
+def _prepare(inner: Any, operation: str) -> None:
+    # The driver's cursor takes a refusal for "cannot prepare" and goes on to a worse error.
+    if operation != inner._last_query:
+        inner._clear()
+        inner.adbc_statement.set_sql_query(operation)
+        inner.adbc_statement.prepare()
+        inner._last_query = operation
 
 
 def is_lost(error: BaseException) -> bool:
