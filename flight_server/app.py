@@ -99,7 +99,8 @@ class Gateway:
         if self._sessions is not None:
             self._sessions.close_all()
         self._pool.close()
-        self._roots.close()
+        if finished:  # what was cut off may still write; the locks then end with the process
+            self._roots.close()
         return finished
 
     def worker_pids(self) -> list[int]:
