@@ -70,6 +70,11 @@ class LakeflightDialect(default.DefaultDialect):
     supports_unicode_binds = True
     max_identifier_length = 255
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if not hasattr(self, "type_compiler_instance"):  # SQLAlchemy 1.4
+            self.type_compiler_instance: Any = self.type_compiler
+
     @classmethod
     def import_dbapi(cls) -> ModuleType:
         """Return the DB-API module."""
