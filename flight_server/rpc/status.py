@@ -138,8 +138,10 @@ def translate(
 
 
 def _cut(message: str) -> str:
-    """Return the message, or as much of it as may travel."""
+    """Return the message on one line, or as much of it as may travel."""
     message = message.encode("utf-8", "replace").decode()
+    if not message.isprintable():  # names come from outside
+        message = "".join(char if char.isprintable() else "?" for char in message)
     if len(message) <= MESSAGE_BYTES_MAX and _travelling_bytes(message) <= MESSAGE_BYTES_MAX:
         return message
     lengths = range(MESSAGE_BYTES_MAX)

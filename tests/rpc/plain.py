@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,8 +78,8 @@ class Caller:
         """Close the channel."""
         self._channel.close()
 
-    def call(self, method: str, body: bytes = b"", **headers: str) -> Ending:
-        """Send one message to a method, and read to the end."""
+    def call(self, method: str, body: bytes | Sequence[bytes] = b"", **headers: str) -> Ending:
+        """Send one message, or to a method that takes a stream several, and read to the end."""
         takes_stream, gives_stream = METHODS[method]
         metadata = [(name.replace("_", "-"), value) for name, value in headers.items()]
         if self.authorization is not None:
@@ -88,9 +89,8 @@ class Caller:
         answers: list[bytes] = []
         try:
             if gives_stream:
-                started = invoke(
-                    iter([body]) if takes_stream else body, metadata=metadata, timeout=SECONDS_MAX
-                )
+                sent = iter([body] if isinstance(body, bytes) else body) if takes_stream else body
+                started = invoke(sent, metadata=metadata, timeout=SECONDS_MAX)
                 answers.extend(started)
             else:
                 answer, started = invoke.with_call(body, metadata=metadata, timeout=SECONDS_MAX)
@@ -117,7 +117,17 @@ def action(name: str, body: bytes) -> bytes:
 
 def put(command: bytes, data_header: bytes = b"", data_body: bytes = b"") -> bytes:
     """Encode the first FlightData of a DoPut."""
-    message = _bytes_field(1, descriptor(command))
+    return flight_data(descriptor(command), data_header, data_body)
+
+
+def path_descriptor(*parts: bytes) -> bytes:
+    """Encode a FlightDescriptor that holds a path."""
+    return b"\x08\x01" + b"".join(_bytes_field(3, part) for part in parts)
+
+
+def flight_data(described: bytes, data_header: bytes = b"", data_body: bytes = b"") -> bytes:
+    """Encode a FlightData; only the first of a stream has an encoded descriptor."""
+    message = _bytes_field(1, described) if described else b""
     if data_header:
         message += _bytes_field(2, data_header)
     if data_body:

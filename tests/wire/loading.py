@@ -45,7 +45,8 @@ def load(
         schema, batches = batches.schema, batches.to_batches()
     waiting = iter(batches)
     first = None if schema is not None else next(waiting)
-    writer, reader = client.client.do_put(target, schema or first.schema, client.options)  # type: ignore[union-attr]  # one of the two is there
+    sent = schema if first is None else first.schema
+    writer, reader = client.client.do_put(target, sent, client.options)
     try:
         _send(writer, waiting, first)
         answer = reader.read()
