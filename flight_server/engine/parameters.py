@@ -84,7 +84,13 @@ def values_of(rows: pa.Table) -> Iterator[dict[str, pa.Scalar[Any]]]:
     """Return each row as values by the number of their placeholder."""
     for batch in rows.to_batches():
         for row in range(batch.num_rows):
-            yield {str(i): column[row] for i, column in enumerate(batch.columns, 1)}
+            yield {str(i): _bindable(column[row]) for i, column in enumerate(batch.columns, 1)}
+
+
+def _bindable(value: pa.Scalar[Any]) -> pa.Scalar[Any]:
+    # Binding asks a list for its length, also one that is NULL.
+    is_lost = not value.is_valid and pa.types.is_nested(value.type)
+    return pa.scalar(None, pa.null()) if is_lost else value
 
 
 def _may_be_cast(given: pa.DataType, kind: pa.DataType) -> bool:

@@ -304,6 +304,14 @@ def test_no_rows_of_parameters_write_nothing(lake: Changing) -> None:
     assert (made.inserted, made.files) == (0, ())
 
 
+def test_one_row_of_parameters_may_be_a_list_without_a_value(lake: Changing) -> None:
+    lake.create("nested", pa.schema([("id", pa.int64()), ("l", pa.list_(pa.int64()))]))
+    nothing = pa.array([None], pa.list_(pa.int64()))
+    assert lake.run(bound("INSERT INTO nested VALUES (?, ?)", a=[1], b=nothing)).inserted == 1
+    assert lake.run(bound("UPDATE nested SET l = ?", a=nothing)).updated == 1
+    assert lake.rows("SELECT * FROM nested") == [(1, None)]
+
+
 def test_a_table_is_made_of_rows(lake: Changing) -> None:
     made = lake.run("CREATE TABLE n AS SELECT id, name AS other, amount > 2 AS big FROM t")
     assert made.inserted == 3
