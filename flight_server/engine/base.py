@@ -205,6 +205,8 @@ class WriteTarget:
     ``folder`` takes the new files. ``schema`` is that of the table, None where the source decides;
     ``partition_columns`` are names in it. ``pin`` is the state whose rows are changed or rewritten,
     None where rows are only added. ``chosen`` are the files to rewrite, as URIs; None is all.
+    ``file_bytes`` is the size that new files aim at, None the engine's own. ``rows_are_source`` is
+    for a MERGE: the rows of parameters, ``$i`` as column ``i``, are its source, all at once.
     """
 
     folder: str
@@ -212,6 +214,8 @@ class WriteTarget:
     partition_columns: tuple[str, ...] = ()
     pin: Pin | None = None
     chosen: tuple[str, ...] | None = None
+    file_bytes: int | None = None
+    rows_are_source: bool = False
 
 
 # The code of errors that say: with several rows of parameters the statement has to run for one

@@ -100,6 +100,12 @@ def merge_of_rows(planner: Planner, command: Update | Delete, rows: pa.Table) ->
     return merging, own
 
 
+def merge_from_rows(planner: Planner, command: Merge, rows: pa.Table) -> tuple[Merge, Own]:
+    """Return a MERGE with these rows of parameters as its source, in place of the one it names."""
+    name, own = planner.memory(rows.to_batches(), rows.schema)
+    return replace(command, source=quoted(name)), own
+
+
 @dataclass(frozen=True, slots=True)
 class _Acting:
     """A clause that acts, and the whole condition under which no earlier one does."""

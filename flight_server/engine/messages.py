@@ -125,6 +125,8 @@ def encode_write(query: Query, target: WriteTarget) -> bytes:
             "partition_columns": target.partition_columns,
             "pin": target.pin and pin_to_json(target.pin),
             "chosen": target.chosen,
+            "file_bytes": target.file_bytes,
+            "rows_are_source": target.rows_are_source,
         }
     ).encode()
     return _LENGTHS.pack(len(schema), len(where)) + schema + where + encode_query(query)
@@ -140,6 +142,8 @@ def decode_write(payload: bytes) -> tuple[Query, WriteTarget]:
         partition_columns=tuple(data["partition_columns"]),
         pin=data["pin"] and pin_from_json(data["pin"]),
         chosen=None if data["chosen"] is None else tuple(data["chosen"]),
+        file_bytes=data["file_bytes"],
+        rows_are_source=data["rows_are_source"],
     )
     return decode_query(rest), target
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from flight_server.clock import Clock
 from flight_server.engine import parameters
 from flight_server.engine.base import ONE_BY_ONE, FileScan, Query, Sink, WriteTarget, Written
-from flight_server.engine.merge import AMBIGUOUS, merge, merge_of_rows
+from flight_server.engine.merge import AMBIGUOUS, merge, merge_from_rows, merge_of_rows
 from flight_server.engine.optimize import optimize
 from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, Source
 from flight_server.engine.reshape import reshape
@@ -53,12 +53,14 @@ class Sinks(Protocol):
         schema: pa.Schema | None,
         partition_columns: tuple[str, ...],
         in_order: bool,
+        file_bytes: int | None,
     ) -> Sink:
         """Open a sink for rows of ``incoming``, whose columns go to those of the same name.
 
         ``schema`` is that of the table, None where the rows decide; columns that no row has are
-        NULL. ``in_order`` fills one file of a partition after the other. Raises SchemaMismatch,
-        naming the column, for types that do not fit.
+        NULL. ``in_order`` fills one file of a partition after the other; ``file_bytes`` is their
+        size, None the usual one. Raises SchemaMismatch, naming the column, for types that do not
+        fit.
         """
         ...
 
@@ -92,6 +94,9 @@ class Writer:
         job.check()
         if rows is not None and rows.num_rows == 0:
             return Written(target.schema or pa.schema([]), ())
+        if rows is not None and target.rows_are_source and isinstance(command, Merge):
+            merging, own = merge_from_rows(self._planner, command, rows)
+            return self._rewriting(merging, target, job, own)
         is_one = rows is None or rows.num_rows == 1
         if rows is not None and is_one:
             job = replace(job, values=next(parameters.values_of(rows)))
@@ -188,6 +193,7 @@ class Writer:
             schema=target.schema,
             partition_columns=target.partition_columns,
             in_order=in_order,
+            file_bytes=target.file_bytes,
         )
         try:
             yield sink

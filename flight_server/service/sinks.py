@@ -83,15 +83,19 @@ class TableSinks:
         schema: pa.Schema | None,
         partition_columns: tuple[str, ...],
         in_order: bool,
+        file_bytes: int | None = None,
     ) -> TableSink:
         """Open a sink in a table's folder."""
+        options = self._options
+        if file_bytes is not None:
+            options = replace(options, file_bytes_target=file_bytes)
         return TableSink(
             folder,
             incoming,
             schema=schema,
             partition_columns=partition_columns,
             # Several writers take turns, so that each of their files spans all that was written.
-            options=replace(self._options, writers_max=1) if in_order else self._options,
+            options=replace(options, writers_max=1) if in_order else options,
             clock=self._clock,
             random_bytes=self._random_bytes,
         )

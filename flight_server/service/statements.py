@@ -51,11 +51,15 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A statement with its rows of parameters, and the request with the names it is read with."""
+    """A statement with its rows of parameters, and the request with the names it is read with.
+
+    ``rows_are_source`` makes them the source of a MERGE, as ``WriteTarget`` says.
+    """
 
     request: Request
     sql: str
     parameters: bytes = b""
+    rows_are_source: bool = False
 
 
 class Commands(Protocol):

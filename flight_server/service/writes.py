@@ -19,9 +19,10 @@ from flight_server.service.request import Request
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Target, Targets
 from flight_server.sql.commands import Delete, Dml, Insert, Merge, Truncate, Update
-from flight_server.storage.changes import Author, Change, Committed
+from flight_server.storage.changes import Author, Change, Committed, app_id_of
 from flight_server.storage.commits import COMMIT_UNKNOWN, Commits
 from flight_server.storage.files import DataFile, remove_data_files
+from flight_server.storage.history import version_of
 from policies.names import Principal
 
 REWRITE_ATTEMPTS_MAX = 8
@@ -143,7 +144,13 @@ class Writes:
         head = self._commits.head(target.path, name=target.name)
         written = self._engine.write(
             query_of(bound),
-            WriteTarget(str(target.path), head.schema, head.partition_columns, pin=pin),
+            WriteTarget(
+                str(target.path),
+                head.schema,
+                head.partition_columns,
+                pin=pin,
+                rows_are_source=bound.rows_are_source,
+            ),
             is_cancelled=request.is_cancelled,
         )
         rows = written.inserted + written.updated + written.deleted
@@ -203,6 +210,20 @@ def author_of(request: Request) -> Author:
     """Return whose change a request makes."""
     principal: Principal = request.principal
     return Author(principal.user_id, principal.username, request.request_id)
+
+
+def version_made(request: Request, target: Target) -> int | None:
+    """Return the version that a request made of a table, or an earlier one with the same key did.
+
+    None when it made none, or the log no longer says.
+    """
+    key, user_id = request.idempotency_key, request.principal.user_id
+    return version_of(
+        target.path,
+        request_id=request.request_id,
+        app_id=None if key is None else app_id_of(user_id, key),
+        name=target.name,
+    )
 
 
 def data_files(written: Written) -> tuple[DataFile, ...]:

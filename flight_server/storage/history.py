@@ -17,6 +17,7 @@ from flight_server.storage.delta import table_folder
 from flight_server.storage.log import LOG_FOLDER, LogListing, commit_path, list_log
 
 HISTORY_VERSIONS_MAX = 1_000
+FRESH_VERSIONS_MAX = 100
 # Where it is not among a commit's first bytes, the commit counts as one that says nothing.
 COMMIT_BYTES_READ_MAX = 16 * 1024 * 1024
 _FIELDS: list[pa.Field[Any]] = [
@@ -76,6 +77,36 @@ def history(path: Path, *, name: str) -> pa.Table:
     return pa.Table.from_pylist(rows, COLUMNS)
 
 
+def version_of(path: Path, *, request_id: str, app_id: str | None, name: str) -> int | None:
+    """Return the version that a request made, or the one that remembers its idempotency key.
+
+    ``app_id`` is that of ``Change.app_id``; without it only the newest ``FRESH_VERSIONS_MAX``
+    versions are looked at. None when no version that is left says so. Raises as ``history``.
+    """
+    folder = f"{table_folder(path)}/{LOG_FOLDER}"
+    newest = sorted(list_log(folder, name).commits, reverse=True)
+    if app_id is None:
+        for version in newest[:FRESH_VERSIONS_MAX]:
+            said = _said(folder, version)
+            if any(each.get("requestId") == request_id for each in _writes(said)):
+                return version
+        return None
+    mark = json.dumps(app_id).encode()
+    for version in newest[:HISTORY_VERSIONS_MAX]:
+        # An app id is a digest, which no other text of a log holds.
+        if mark in _beginning(folder, version):
+            return version
+    return None
+
+
+def _beginning(folder: str, version: int) -> bytes:
+    try:
+        with Path(commit_path(folder, version)).open("rb") as file:
+            return file.read(COMMIT_BYTES_READ_MAX)
+    except OSError:
+        return b""
+
+
 def _file_times(listing: LogListing) -> dict[int, int]:
     """Return the time of each commit's file in milliseconds, each later than the one before."""
     times: dict[int, int] = {}
@@ -101,7 +132,7 @@ def _said(folder: str, version: int) -> Mapping[str, Any]:
 
 def _row(version: int, file_time: int, said: Mapping[str, Any]) -> dict[str, Any]:
     own_time = said.get("inCommitTimestamp")
-    writes = [said, *(each for each in _list(said.get("writes")) if isinstance(each, dict))]
+    writes = _writes(said)
     return {
         "version": version,
         "timestamp": (own_time if isinstance(own_time, int) else file_time) * 1000,
@@ -111,6 +142,11 @@ def _row(version: int, file_time: int, said: Mapping[str, Any]) -> dict[str, Any
         "operation_parameters": _parameters(said),
         "rows": _rows(said.get("operationMetrics")),
     }
+
+
+def _writes(said: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a commit says of each write in it, itself first."""
+    return [said, *(each for each in _list(said.get("writes")) if isinstance(each, dict))]
 
 
 def _joined(writes: list[Mapping[str, Any]], key: str) -> str | None:

@@ -82,7 +82,15 @@ def test_a_write_survives_the_round_trip(
     parameters: bytes,
 ) -> None:
     schema = pa.schema([pa.field("a", pa.int64(), nullable=False)]) if has_schema else None
-    target = WriteTarget("/folder", schema, columns, pin, chosen)
+    target = WriteTarget(
+        "/folder",
+        schema,
+        columns,
+        pin,
+        chosen,
+        file_bytes=None if chosen is None else len(chosen),
+        rows_are_source=has_schema,
+    )
     who = Principal("1", "x", Role.ADMIN)
     query = Query("DELETE FROM t", who, "b", "s", parameters=parameters)
     assert messages.decode_write(messages.encode_write(query, target)) == (query, target)
