@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import pyarrow as pa
@@ -17,10 +19,20 @@ from flight_server.sql.commands import Optimize, Restore, Vacuum
 from flight_server.storage import upkeep
 from flight_server.storage.changes import Change
 from flight_server.storage.commits import Commits
+from flight_server.storage.delta_actions import ActiveFile
+from flight_server.storage.heads import Head
 from flight_server.storage.tables import DeltaTables
 
 # A dry run names no more files than this.
 REPORT_FILES_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """The data files that an OPTIMIZE replaces: how many, and their bytes."""
+
+    files: int
+    size_bytes: int
 
 
 class Upkeep:
@@ -43,20 +55,22 @@ class Upkeep:
         self._clock = clock
         self._file_bytes_target = file_bytes_target
 
-    def optimize(self, request: Request, command: Optimize, bound: Bound) -> None:
-        """Write small files again as larger ones, or all rows in the order of ``z_order``."""
+    def optimize(
+        self, request: Request, command: Optimize, bound: Bound, *, file_bytes: int | None = None
+    ) -> Rewritten:
+        """Write small files again as larger ones, or all rows in the order of ``z_order``.
+
+        ``file_bytes`` is the size that the files aim at, None the one of the settings.
+        """
         target = self._targets.to_maintain(request, command.target)
 
-        def attempt() -> None:
+        def attempt() -> Rewritten:
             head = self._commits.head(target.path, name=target.name, with_files=True)
             # Taken after it, so that it holds every file that is chosen.
             pin = self._targets.pin(request, target)
-            files = head.files or ()
-            if not command.z_order:
-                groups = upkeep.small_files(files, target_bytes=self._file_bytes_target)
-                files = tuple(chain.from_iterable(groups))
+            files = self._chosen(command, head, file_bytes)
             if not files:
-                return
+                return Rewritten(0, 0)
             written = self._engine.write(
                 query_of(bound),
                 WriteTarget(
@@ -65,6 +79,7 @@ class Upkeep:
                     head.partition_columns,
                     pin=pin,
                     chosen=upkeep.uris_of(target.path, files),
+                    file_bytes=file_bytes,
                 ),
                 is_cancelled=request.is_cancelled,
             )
@@ -80,16 +95,39 @@ class Upkeep:
                 read_version=head.version,
             )
             commit(self._commits, target, change)
+            return _rewritten(files)
 
-        retried(lambda: self._commits.rewriting(target.path), attempt)
+        return retried(lambda: self._commits.rewriting(target.path), attempt)
+
+    def optimizable(
+        self, request: Request, command: Optimize, *, file_bytes: int | None = None
+    ) -> Rewritten:
+        """Return what ``optimize`` would write again, as the table is now."""
+        target = self._targets.to_maintain(request, command.target)
+        head = self._commits.head(target.path, name=target.name, with_files=True)
+        return _rewritten(self._chosen(command, head, file_bytes))
+
+    def _chosen(
+        self, command: Optimize, head: Head, file_bytes: int | None
+    ) -> tuple[ActiveFile, ...]:
+        files = head.files or ()
+        if command.z_order:
+            return files
+        groups = upkeep.small_files(files, target_bytes=file_bytes or self._file_bytes_target)
+        return tuple(chain.from_iterable(groups))
 
     def vacuum(self, request: Request, command: Vacuum) -> pa.Table:
+        """Do as ``vacuum_files`` does; of the files at most REPORT_FILES_MAX are named."""
+        files = self.vacuum_files(request, command)
+        return pa.Table.from_pydict({"file": list(files[:REPORT_FILES_MAX])}, schema=REPORT_SCHEMA)
+
+    def vacuum_files(self, request: Request, command: Vacuum) -> tuple[str, ...]:
         """Remove files that no version within the retention needs; return which, below the table.
 
-        A dry run removes nothing. At most REPORT_FILES_MAX are named.
+        A dry run removes nothing.
         """
         target = self._targets.to_maintain(request, command.target)
-        files = upkeep.vacuum(
+        return upkeep.vacuum(
             target.path,
             self._commits,
             clock=self._clock,
@@ -97,7 +135,6 @@ class Upkeep:
             dry_run=command.dry_run,
             name=target.name,
         )
-        return pa.Table.from_pydict({"file": list(files[:REPORT_FILES_MAX])}, schema=REPORT_SCHEMA)
 
     def restore(self, request: Request, command: Restore) -> None:
         """Make an older state the newest version."""
@@ -123,3 +160,7 @@ class Upkeep:
                 name=target.name,
             )
             commit(self._commits, target, change)
+
+
+def _rewritten(files: Sequence[ActiveFile]) -> Rewritten:
+    return Rewritten(len(files), sum(file.size for file in files))
