@@ -30,7 +30,7 @@ from flight_server.sql.commands import (
 )
 from flight_server.sql.grammar import read_command
 from flight_server.sql.lexer import heard
-from flight_server.sql.names import DEFAULT, quoted
+from flight_server.sql.names import DEFAULT, quoted, written_name
 from flight_server.sql.placeholders import count_parameters
 from policies.names import TableRef
 
@@ -64,7 +64,9 @@ def parameter_types(planner: Planner, job: Job) -> Types:
 def _columns(planner: Planner, query: Query, ref: TableRef) -> Mapping[str, pa.DataType]:
     """Return the columns of the target; none when there is none yet, or it may not be read."""
     try:
-        schema = planner.plan(f"SELECT * FROM {_name(ref)}", Job(query, {}, lambda: False)).schema
+        schema = planner.plan(
+            f"SELECT * FROM {written_name(ref)}", Job(query, {}, lambda: False)
+        ).schema
     except LakeflightError:
         return {}
     return {field.name: field.type for field in schema}
@@ -141,13 +143,7 @@ def _texts(command: Insert | Update | Delete | Merge | CreateTable) -> Iterable[
 
 
 def _named(command: Update | Delete | Merge) -> str:
-    return f"{_name(command.target)} AS {quoted(command.alias)}"
-
-
-def _name(ref: TableRef) -> str:
-    """Return a name as short as it was written, so that it may mean a temporary table."""
-    parts = (ref.bucket, ref.schema, ref.table)
-    return ".".join(quoted(part) for part in parts if part != DEFAULT)
+    return f"{written_name(command.target)} AS {quoted(command.alias)}"
 
 
 def _planned(planner: Planner, job: Job, text: str, count: int) -> Found:

@@ -83,9 +83,9 @@ class Targets:
         if isinstance(command, Use | SetOption):
             return command
         stays = isinstance(command, CreateTable | CreateView | DropView)
-        target = self._named(request, command.target, may_be_temporary=not stays)
+        target = self.named(request, command.target, may_be_temporary=not stays)
         if isinstance(command, AlterTable) and isinstance(command.change, RenameTable):
-            new = self._named(request, command.change.new, may_be_temporary=False)
+            new = self.named(request, command.change.new, may_be_temporary=False)
             return cast("C", replace(command, target=target, change=RenameTable(new)))
         return cast("C", replace(command, target=target))
 
@@ -143,7 +143,8 @@ class Targets:
         if target.is_temporary:
             self._sessions.open(request).remove_temporary(target.ref.table)
 
-    def _named(self, request: Request, ref: TableRef, *, may_be_temporary: bool) -> TableRef:
+    def named(self, request: Request, ref: TableRef, *, may_be_temporary: bool = True) -> TableRef:
+        """Return the table that a name with ``DEFAULT`` parts means to a request."""
         temporary = request.temporary
         is_bare = ref.bucket == ref.schema == DEFAULT
         if may_be_temporary and is_bare and temporary and ref.table in temporary.tables:

@@ -21,8 +21,9 @@ from flight_server.sql.commands import (
 from flight_server.sql.cursor import NO_WORDS, SOURCE_WORDS, Cursor
 from flight_server.sql.names import parse_versioned_name, quoted
 
-_AFTER_WHERE = frozenset({"RETURNING", "ORDER", "LIMIT", "USING"})
-_AFTER_SET = frozenset({"WHERE", "FROM", "RETURNING", "ORDER", "LIMIT"})
+# What may follow a condition, and a value that is set, but is no part of it.
+AFTER_WHERE = frozenset({"RETURNING", "ORDER", "LIMIT", "USING"})
+AFTER_SET = frozenset({"WHERE", "FROM", "RETURNING", "ORDER", "LIMIT"})
 _AFTER_SOURCE = frozenset({"RETURNING", "ON"})
 _WHEN = frozenset({"WHEN"})
 _THEN = frozenset({"THEN"})
@@ -119,7 +120,7 @@ def read_update(cursor: Cursor) -> Update:
     target = cursor.target()
     alias = cursor.alias(unless=frozenset({"SET"})) or target.table
     cursor.expect("SET")
-    assignments = _assignments(cursor, alias=alias, table=target.table, stops=_AFTER_SET)
+    assignments = _assignments(cursor, alias=alias, table=target.table, stops=AFTER_SET)
     if cursor.sees("FROM"):
         cursor.refuse("UPDATE … FROM is not supported: use MERGE INTO … WHEN MATCHED THEN UPDATE")
     return Update(target, assignments, alias, _where(cursor))
@@ -130,7 +131,7 @@ def read_delete(cursor: Cursor) -> Delete:
     cursor.expect("FROM")
     cursor.take("ONLY")
     target = cursor.target()
-    alias = cursor.alias(unless=_AFTER_WHERE | {"WHERE"}) or target.table
+    alias = cursor.alias(unless=AFTER_WHERE | {"WHERE"}) or target.table
     if cursor.sees("USING"):
         cursor.refuse("DELETE … USING is not supported: use MERGE INTO … WHEN MATCHED THEN DELETE")
     return Delete(target, alias, _where(cursor))
@@ -148,7 +149,7 @@ def read_truncate(cursor: Cursor) -> Truncate:
 def _where(cursor: Cursor) -> str | None:
     condition = None
     if cursor.take("WHERE"):
-        condition = cursor.expression("a condition", stops=_AFTER_WHERE)
+        condition = cursor.expression("a condition", stops=AFTER_WHERE)
     if cursor.sees("RETURNING"):
         cursor.refuse(_RETURNING)
     if cursor.sees("ORDER") or cursor.sees("LIMIT"):

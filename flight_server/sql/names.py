@@ -91,6 +91,12 @@ def table_ref(parts: Sequence[str], *, bucket: str, schema: str) -> TableRef:
     return TableRef(*((bucket, schema)[: 3 - len(parts)] + tuple(parts)))
 
 
+def written_name(ref: TableRef) -> str:
+    """Return a table's name as SQL, as short as it was written where its parts are ``DEFAULT``."""
+    parts = (ref.bucket, ref.schema, ref.table)
+    return ".".join(quoted(part) for part in parts if part != DEFAULT)
+
+
 _HISTORY = "@history"
 
 

@@ -25,7 +25,7 @@ from flight_server.storage.delta_types import shown, table_schema, type_words
 from flight_server.storage.nested import entries_of, filled, mask_of, offsets_of
 from flight_server.storage.soundness import plain_from_views
 
-__all__ = ["Fitter", "table_schema"]
+__all__ = ["Fitter", "pair_names", "table_schema"]
 
 _PLAIN: dict[pa.DataType, pa.DataType] = {
     pa.large_string(): pa.string(),
@@ -130,7 +130,7 @@ def _pair_columns(incoming: pa.Schema, target: pa.Schema, *, by_name: bool) -> l
                 f"the table takes {len(target)} columns, the data have {len(incoming)}"
             )
         return list(range(len(target)))
-    places = _pair_names(incoming.names, target.names)
+    places = pair_names(incoming.names, target.names)
     taken, known = set(places), {name.lower() for name in target.names}
     for each, name in enumerate(incoming.names):
         if each not in taken:
@@ -145,7 +145,7 @@ def _pair_columns(incoming: pa.Schema, target: pa.Schema, *, by_name: bool) -> l
     return places
 
 
-def _pair_names(given: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+def pair_names(given: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
     """Return where each wanted name is given; other cases count where only one name has them."""
     exact: dict[str, int] = {}
     folded: dict[str, list[int]] = {}
@@ -288,7 +288,7 @@ def _map(source: Any, target: Any, rules: _Rules) -> Convert:
 
 def _struct(source: Any, target: Any, rules: _Rules) -> Convert:
     names = [child.name for child in source.fields]
-    places = _pair_names(names, [child.name for child in target.fields])
+    places = pair_names(names, [child.name for child in target.fields])
     unused = set(range(len(names))) - set(places)
     lacking = any(
         place is None and not child.nullable
