@@ -15,6 +15,7 @@ from flight_server.engine.base import Engine
 from flight_server.ops.settings import Settings
 from flight_server.protocol.sql_info import Abilities
 from flight_server.protocol.tickets import Sealer
+from flight_server.rpc.action_shapes import UseCases as OwnUseCases
 from flight_server.rpc.catalog import CatalogReplies
 from flight_server.rpc.server import UseCases
 from flight_server.service import governed
@@ -27,6 +28,8 @@ from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
 from flight_server.service.statements import Statements
+from flight_server.service.table_changes import TableChanges
+from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
 from flight_server.service.upkeep import Upkeep
 from flight_server.service.writes import Writes
@@ -74,31 +77,33 @@ def build_use_cases(parts: Parts) -> UseCases:
     targets = Targets(permits, found.tables, sessions, temporary_root=_temporary_root(located))
     commits = Commits(clock, random_bytes=parts.random_bytes)
     making = Making(commits, Creation(clock, random_bytes=parts.random_bytes))
-    definitions = Definitions(
-        parts.engine,
-        queries,
-        targets,
-        permits=permits,
-        registry=found.registry,
-        commits=commits,
-        making=making,
-    )
+    upkeep = _upkeep(parts, targets, commits, found)
     changes = Changes(
         parts.engine,
         sessions,
         running,
         targets=targets,
         writes=Writes(parts.engine, targets, commits),
-        definitions=definitions,
-        upkeep=_upkeep(parts, targets, commits, found),
+        definitions=Definitions(
+            parts.engine,
+            queries,
+            targets,
+            permits=permits,
+            registry=found.registry,
+            commits=commits,
+            making=making,
+        ),
+        upkeep=upkeep,
     )
+    statements = Statements(queries, changes, parts.sealer, clock=clock)
+    tables = TableChanges(statements, changes, queries=queries, targets=targets, commits=commits)
     return UseCases(
-        statements=Statements(queries, changes, parts.sealer, clock=clock),
+        statements=statements,
         queries=queries,
         loads=Loads(targets, making, commits, running=running, writers=_writers(parts)),
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
-        running=running,
+        own=OwnUseCases(running, tables, TableUpkeep(upkeep, targets, running)),
     )
 
 

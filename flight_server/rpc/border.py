@@ -22,7 +22,7 @@ from flight_server.service.session_options import TEXT_CHARACTERS_MAX, SessionOp
 from flight_server.service.sessions import Sessions
 
 _NAME_CHARACTERS_MAX = 256
-_KEY_CHARACTERS_MAX = 200
+KEY_CHARACTERS_MAX = 200
 _NO_OPTIONS = SessionOptions()
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,7 +116,7 @@ def _check(caller: Caller) -> None:
         ("bucket", caller.bucket, _NAME_CHARACTERS_MAX),
         ("purpose", caller.purpose, TEXT_CHARACTERS_MAX),
         ("query-tag", caller.query_tag, TEXT_CHARACTERS_MAX),
-        ("idempotency-key", caller.idempotency_key, _KEY_CHARACTERS_MAX),
+        ("idempotency-key", caller.idempotency_key, KEY_CHARACTERS_MAX),
     ):
         if value is None:
             continue

@@ -7,63 +7,20 @@ and ``lakeflight actions`` print it; bodies are checked against it before a hand
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flight_server import errors
+from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
+from flight_server.rpc.table_actions import TABLE_ACTIONS
+from flight_server.service.json_rows import Number
 from flight_server.service.request import Request
-from flight_server.service.running import Running
+
+__all__ = ["OWN_ACTIONS", "Field", "OwnActions", "Shape", "UseCases", "Who", "read_body"]
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
-
-
-class Who(StrEnum):
-    """Who may call an action; handlers narrow it to what the caller may touch."""
-
-    SELF = "self / admin"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a body. ``kind`` is the JSON type: text, number, flag, list or object."""
-
-    kind: type[str | int | float | bool | list[Any] | dict[str, Any]]
-    description: str
-    is_required: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class UseCases:
-    """What handlers call."""
-
-    running: Running
-
-
-Values = Mapping[str, Any]
-Handler = Callable[[UseCases, Request, Values], Iterable[Values]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What an action does, who may call it, and what it takes."""
-
-    description: str
-    who: Who
-    handler: Handler
-    fields: Mapping[str, Field] = field(default_factory=dict)
-
-    def usage(self) -> str:
-        """Return the body as a template: ``{"query_id", "reason"?}``."""
-        names = (
-            f'"{name}"' if shape.is_required else f'"{name}"?'
-            for name, shape in self.fields.items()
-        )
-        return "{" + ", ".join(names) + "}"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def _list_queries(use_cases: UseCases, request: Request, _: Values) -> Iterator[Values]:
@@ -76,7 +33,7 @@ def _list_queries(use_cases: UseCases, request: Request, _: Values) -> Iterator[
             "state": run.state.value,
             "statement": run.statement,
             "query_tag": run.query_tag,
-            "started_at": _time(run.started_at),
+            "started_at": json_time(run.started_at),
             "rows": run.rows,
         }
 
@@ -90,13 +47,21 @@ def _cancel_query(use_cases: UseCases, request: Request, values: Values) -> Iter
 
 
 OWN_ACTIONS: Mapping[str, Shape] = {
-    "query.list": Shape("List the queries that run now", Who.SELF, _list_queries),
+    "query.list": Shape(
+        "List the queries that run now",
+        Who.SELF,
+        _list_queries,
+        answer='for each {"query_id", "user_id", "username", "kind", "state", "statement",'
+        ' "query_tag", "started_at", "rows"}',
+    ),
     "query.cancel": Shape(
         "Cancel a query that runs",
         Who.SELF,
         _cancel_query,
         {"query_id": Field(str, "The query, as query.list names it")},
+        '{"query_id", "status"}',
     ),
+    **TABLE_ACTIONS,
 }
 
 
@@ -129,42 +94,9 @@ def read_body(name: str, body: bytes) -> dict[str, Any]:
     """
     if len(body) > BODY_BYTES_MAX:
         raise errors.LimitExceeded(f"the body is too large; body_bytes_max={BODY_BYTES_MAX}")
-    values = _object(name, body) if body else {}
     shape = OWN_ACTIONS[name]
-    unknown = sorted(values.keys() - shape.fields.keys())
-    if unknown:
-        raise errors.InvalidRequest(
-            f"{name} has no field {unknown[0]!r}; its body is {shape.usage()}"
-        )
-    for field_name, expected in shape.fields.items():
-        value = values.get(field_name)
-        if value is None:
-            if expected.is_required:
-                raise errors.InvalidRequest(f"{name} needs the field {field_name!r}")
-            values.pop(field_name, None)
-        elif not _fits(value, expected.kind):
-            raise errors.InvalidRequest(
-                f"the field {field_name!r} of {name} is {_WORDS[expected.kind]}"
-            )
-    return values
-
-
-_WORDS: Mapping[type, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "a flag, true or false",
-    list: "a list",
-    dict: "an object",
-}
-
-
-def _fits(value: object, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind is bool
-    if kind is float:
-        return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-    return isinstance(value, kind)
+    values = _object(name, body) if body else {}
+    return checked(name, values, shape.fields, usage=shape.usage())
 
 
 def _object(name: str, body: bytes) -> dict[str, Any]:
@@ -178,14 +110,15 @@ def _object(name: str, body: bytes) -> dict[str, Any]:
 
     try:
         values = json.loads(
-            body.decode("utf-8"), object_pairs_hook=unique, parse_constant=no_constant
+            body.decode("utf-8"),
+            object_pairs_hook=unique,
+            parse_float=Number,
+            parse_constant=no_constant,
         )
+        if _SURROGATE.search(body):  # half a character, unless both halves are there
+            json.dumps(values, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         values = None
     if not isinstance(values, dict):
         raise errors.InvalidRequest(f"the body of {name} is one JSON object in UTF-8")
     return values
-
-
-def _time(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

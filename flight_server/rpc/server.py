@@ -33,7 +33,6 @@ from flight_server.rpc.session_actions import SessionActions
 from flight_server.service.loads import Loads
 from flight_server.service.queries import Queries
 from flight_server.service.request import Request
-from flight_server.service.running import Running
 from flight_server.service.sessions import Sessions
 from flight_server.service.statements import Bound, Statements
 from policies.names import TableRef
@@ -74,7 +73,7 @@ class UseCases:
     loads: Loads
     catalog: CatalogReplies
     sessions: Sessions
-    running: Running
+    own: OwnUseCases
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,7 @@ class LakehouseServer(fl.FlightServerBase):
         self._catalog = use_cases.catalog
         self._sessions = use_cases.sessions
         self._session_actions = SessionActions(use_cases.sessions, use_cases.queries)
-        self._own_actions = OwnActions(OwnUseCases(running=use_cases.running))
+        self._own_actions = OwnActions(use_cases.own)
         self._defaults = defaults or Defaults()
         super().__init__(
             location,
