@@ -12,11 +12,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from flight_server.errors import InvalidRequest, Unsupported
+from flight_server.errors import InvalidRequest, LimitExceeded, Unsupported
 
 OFFICIAL_PACKAGE = "arrow.flight.protocol.sql."
 _URL_PREFIX = f"type.googleapis.com/{OFFICIAL_PACKAGE}"
 _SHOWN_NAME_CHARS_MAX = 100
+# Far above any statement, handle or described schema that there may be.
+MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 V = TypeVar("V")
@@ -119,7 +121,14 @@ class Codec(Generic[V]):
 
 
 def parse(message_class: type[Message], data: bytes) -> Any:
-    """Parse a message; raises InvalidRequest. Its fields are only known at run time, hence Any."""
+    """Parse a message; its fields are only known at run time, hence Any.
+
+    Raises InvalidRequest, and LimitExceeded before anything of a huge message is copied.
+    """
+    if len(data) > MESSAGE_BYTES_MAX:
+        raise LimitExceeded(
+            f"the message has {len(data)} bytes; message_bytes_max={MESSAGE_BYTES_MAX}"
+        )
     try:
         return message_class.FromString(data)
     except (DecodeError, ValueError):
