@@ -31,6 +31,8 @@ def sound(batch: pa.RecordBatch) -> pa.RecordBatch:
         made.validate(full=True)
     except UnicodeDecodeError:
         raise InvalidRequest("the name of a column is not valid UTF-8") from None
+    except KeyError:  # the library lacks a class for the arrays of some intervals
+        raise InvalidRequest("the Arrow data hold a type that is not supported") from None
     except pa.ArrowException:  # its text may quote what is there
         raise InvalidRequest("the Arrow data are not valid: a batch is damaged") from None
     return made

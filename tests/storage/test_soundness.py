@@ -91,3 +91,13 @@ def test_the_view_of_a_null_is_not_followed(kind: Any) -> None:
     assert plain_from_views(made).equals(pa.array(words).cast(plain))
     assert plain_from_views(made[1:]).equals(pa.array(words[1:]).cast(plain))
     assert plain_from_views(made[:0]).equals(pa.array([], plain))
+
+
+def test_names_that_are_no_text_are_refused() -> None:
+    sink = pa.BufferOutputStream()
+    batch = pa.record_batch({"qqqq": pa.array([1])})
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    data = sink.getvalue().to_pybytes().replace(b"qqqq", b"\xff\xfe\xff\xfe")
+    with pytest.raises(InvalidRequest, match="UTF-8"):
+        sound(pa.ipc.open_stream(data).read_next_batch())
