@@ -27,13 +27,15 @@ _WITH_OFFSETS = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_bin
 class IntakeLimits:
     """What one stream may bring.
 
-    ``batch_rows_max`` and ``batch_bytes_max`` bound a batch as it comes. ``piece_bytes_max`` bounds
-    what is passed on at a time, counted without dictionaries, views and runs. ``rows_max`` and
+    ``batch_rows_max`` and ``batch_bytes_max`` bound a batch as it comes.
+    ``batch_decoded_bytes_max`` bounds it counted without dictionaries, views and runs, and
+    ``piece_bytes_max`` what is passed on at a time, counted in the same way. ``rows_max`` and
     ``bytes_max`` bound the stream; None is no bound.
     """
 
     batch_rows_max: int = 16 * 1024 * 1024
     batch_bytes_max: int = 256 * 1024 * 1024
+    batch_decoded_bytes_max: int = 4 * 1024 * 1024 * 1024
     piece_bytes_max: int = 64 * 1024 * 1024
     rows_max: int | None = None
     bytes_max: int | None = None
@@ -59,7 +61,9 @@ def taken_in(
         _bound("bytes_max", size, limits.bytes_max)
         checked = sound(batch)
         if checked.num_rows:
-            yield from _pieces(checked, limits.piece_bytes_max)
+            decoded = sum(map(decoded_bytes, checked.columns))
+            _bound("batch_decoded_bytes_max", decoded, limits.batch_decoded_bytes_max)
+            yield from _pieces(checked, limits.piece_bytes_max, decoded=decoded)
 
 
 def _bound(name: str, value: int, limit: int | None) -> None:
@@ -68,8 +72,13 @@ def _bound(name: str, value: int, limit: int | None) -> None:
         raise LimitExceeded(f"the {what} of data is too large limit={name}={limit}")
 
 
-def _pieces(batch: pa.RecordBatch, piece_bytes_max: int) -> Generator[pa.RecordBatch, None, None]:
+def _pieces(
+    batch: pa.RecordBatch, piece_bytes_max: int, *, decoded: int
+) -> Generator[pa.RecordBatch, None, None]:
     """Cut a batch until no piece decodes to more."""
+    if decoded <= piece_bytes_max:
+        yield batch
+        return
     waiting = [batch]
     while waiting:
         piece = waiting.pop()

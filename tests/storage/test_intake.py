@@ -143,7 +143,7 @@ def test_views_of_one_value_are_counted_each() -> None:
 
 def test_nothing_in_lists_is_counted_too() -> None:
     values: Any = pa.ListArray.from_arrays(pa.array([0, 2**30], pa.int32()), pa.nulls(2**30))
-    with pytest.raises(LimitExceeded, match="piece_bytes_max"):
+    with pytest.raises(LimitExceeded, match="decoded_bytes_max"):
         take(values)
 
 
