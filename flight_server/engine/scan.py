@@ -24,6 +24,10 @@ from flight_server.engine.output import plain_schema
 from flight_server.errors import Unavailable
 from flight_server.sql.names import quoted
 
+# Planning a listing scan asks for all its files at once, each in a thread of its own, and a thread
+# takes some 10 to 30 MiB of address space for its stack and the allocator's: 150 files in one scan
+# were more than a worker has. Scans of a union are planned one after the other.
+LISTED_FILES_MAX = 32
 _LOCAL = "file://"
 _LISTING_SCAN = 1  # in LogicalPlanNode
 _PATHS = 2  # in ListingTableScanNode: repeated string
@@ -125,12 +129,21 @@ def listing_plan(shell: bytes, paths: Sequence[str]) -> bytes:
 def _frame_of_group(
     ctx: SessionContext, scan: FileScan, *, group: FileGroup, shell: bytes
 ) -> DataFrame:
-    plan = LogicalPlan.from_bytes(ctx, listing_plan(shell, group.paths))
-    frame = ctx.create_dataframe_from_logical_plan(plan)
+    frame = _union([_frame_of_paths(ctx, shell, part) for part in _parts(group.paths)])
     if not scan.partition_columns:
         return frame
     values = dict(zip(scan.partition_columns, group.partition, strict=True))
     return frame.select(*(_column(field, values) for field in scan.schema))
+
+
+def _parts(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    for at in range(0, len(paths), LISTED_FILES_MAX):
+        yield paths[at : at + LISTED_FILES_MAX]
+
+
+def _frame_of_paths(ctx: SessionContext, shell: bytes, paths: Sequence[str]) -> DataFrame:
+    plan = LogicalPlan.from_bytes(ctx, listing_plan(shell, paths))
+    return ctx.create_dataframe_from_logical_plan(plan)
 
 
 def _column(field: pa.Field[Any], values: dict[str, pa.Scalar[Any]]) -> Expr:

@@ -70,6 +70,10 @@ def _config(options: EngineOptions) -> SessionConfig:
                 "datafusion.execution.batch_size": str(options.batch_rows),
                 "datafusion.execution.target_partitions": str(options.target_partitions),
                 "datafusion.execution.collect_statistics": "true",
+                # Each of these at the same time is a thread, and each thread some 10 to 30 MiB of
+                # the address space that is limited; see ``scan.LISTED_FILES_MAX``.
+                "datafusion.execution.planning_concurrency": "1",
+                "datafusion.execution.meta_fetch_concurrency": "8",
                 "datafusion.execution.time_zone": "+00:00",
                 "datafusion.execution.parquet.pushdown_filters": "true",
                 # Wrong rows: with it, min and max over several partitions now and then miss the
