@@ -68,6 +68,8 @@ def serve_lakehouse(settings: Settings, announce: Callable[[str], None] | None =
     _stop_on_signals(stop)
     gateway = Gateway(settings, environment=inherited_environment())
     gateway.start()
+    # After the workers were started, which have a bound of their own.
+    footprint.bound_data(settings.server.memory_bytes_max)
     if gateway.first_password is not None:
         _say(f"administrator admin, password {gateway.first_password} (shown only now)", sys.stderr)
     _say(f"ready {gateway.uri}", sys.stdout)

@@ -81,6 +81,13 @@ class ServerSettings(Section):
         le=3600,
         description="How long a stopping server waits for calls to end.",
     )
+    memory_bytes_max: Bytes | None = Field(
+        default=None,
+        ge=256 * MIB,
+        description="What the gateway may take beyond what it starts with, the stacks of its"
+        " threads (8 MiB for each call) included; a message that unpacks to more is refused.",
+        json_schema_extra={"default_text": "3/4 of the machine's, at least 4 GiB"},
+    )
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:

@@ -50,6 +50,10 @@ class Incoming:
                 if self._is_cancelled():
                     raise _gone() from None
                 return
+            except pa.ArrowMemoryError:
+                raise errors.LimitExceeded(
+                    "the data unpack to more than the server may take; limit=memory_bytes_max"
+                ) from None
             except (pa.ArrowException, fl.FlightError, OSError):
                 raise self._broken() from None
             if batch is not None:

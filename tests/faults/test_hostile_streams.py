@@ -19,6 +19,8 @@ from tests.servers import Server, running
 
 _ROWS = 1234
 _GROWTH_BYTES_MAX = 256 * 1024 * 1024
+# What the allocator of Arrow may have set aside before the bound was set.
+_ARENA_BYTES = 1024 * 1024 * 1024
 _COMMAND = commands.StatementIngest(
     commands.TableDefinitionOptions(commands.TableNotExist.CREATE), "hostile"
 )
@@ -104,6 +106,25 @@ def test_what_is_claimed_is_not_believed(
     assert _peak_bytes(own) < before + _GROWTH_BYTES_MAX
     assert not (own.directory / "public" / "hostile").exists()
     assert own.process.poll() is None
+
+
+def test_what_unpacks_to_more_than_the_memory_is_refused(tmp_path: Path) -> None:
+    rows = 16 * 1024 * 1024
+    zeros = pa.Array.from_buffers(pa.int64(), rows, [None, pa.py_buffer(bytes(8 * rows))])
+    table = pa.table({f"n{number}": zeros for number in range(24)})  # 3 GiB
+    messages = encoded(table, rows=rows, compression="zstd")
+    assert sum(len(each.body) for each in messages) < 1024 * 1024
+    environment = {"LAKEFLIGHT_SERVER__MEMORY_BYTES_MAX": "256MiB"}
+    with running(tmp_path, environment=environment) as server:
+        caller = Caller.connect(server)
+        before = _peak_bytes(server)
+        for _ in range(3):
+            ending = _send(caller, messages)
+            assert ending.code == "limit_exceeded"
+            assert "memory_bytes_max" in ending.message
+        assert _peak_bytes(server) < before + _ARENA_BYTES + _GROWTH_BYTES_MAX
+        assert server.fetch("SELECT 1 AS n").to_pylist() == [{"n": 1}]
+        caller.close()
 
 
 def test_many_rows_of_nothing_are_cut_into_pieces(own: Server, caller: Caller) -> None:
