@@ -68,9 +68,7 @@ class ServerSettings(Section):
     """Where the server listens and how it stops."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(
-        default=31337, ge=0, le=65535, description="Port to listen on; 0 picks a free one."
-    )
+    port: int = Field(default=31337, ge=0, le=65535, description="Port; 0 picks a free one.")
     tls_certificate: Path | None = Field(
         default=None, description="PEM file with the certificate chain; needs `tls_key`."
     )
@@ -84,8 +82,7 @@ class ServerSettings(Section):
     memory_bytes_max: Bytes | None = Field(
         default=None,
         ge=256 * MIB,
-        description="What the gateway may take beyond what it starts with, the stacks of its"
-        " threads (8 MiB for each call) included; a message that unpacks to more is refused.",
+        description="Growth of the gateway, 8 MiB of stack for each call included.",
         json_schema_extra={"default_text": "3/4 of the machine's, at least 4 GiB"},
     )
 
