@@ -11,7 +11,7 @@ from flight_server import errors
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.border import KEY_CHARACTERS_MAX
 from flight_server.service.request import Request
-from flight_server.service.table_changes import Changed, Expression, Upsert
+from flight_server.service.table_changes import Changed, Upsert
 from flight_server.service.table_upkeep import Optimized
 from flight_server.service.upkeep import REPORT_FILES_MAX
 from flight_server.sql.commands import Column
@@ -88,21 +88,11 @@ def _delete(use_cases: UseCases, request: Request, values: Values) -> Iterator[V
 
 
 def _update(use_cases: UseCases, request: Request, values: Values) -> Iterator[Values]:
-    settings = {name: _setting(value) for name, value in values["set"].items()}
     yield _changed(
         use_cases.tables.update(
-            _keyed(request, values), values["table"], values=settings, where=values["where"]
+            _keyed(request, values), values["table"], values=values["set"], where=values["where"]
         )
     )
-
-
-def _setting(value: object) -> object:
-    """Return what a column is set to: ``{"expression": …}`` is SQL, anything else a value."""
-    if isinstance(value, dict) and value.keys() == {"expression"}:
-        text = value["expression"]
-        if isinstance(text, str):
-            return Expression(text)
-    return value
 
 
 def _merge(use_cases: UseCases, request: Request, values: Values) -> Iterator[Values]:

@@ -67,7 +67,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
+class _Expression:
     """An SQL expression where a value could stand."""
 
     text: str
@@ -201,11 +201,11 @@ class TableChanges:
     def update(
         self, request: Request, table: str, *, values: Mapping[str, Any], where: str
     ) -> Changed:
-        """Set columns, to a value or to an ``Expression``, where a condition is true."""
+        """Set columns where a condition is true: to a value, or to an expression.
+
+        An object of one text, ``expression``, is the latter, but not for a nested column.
+        """
         check_condition(where)
-        for value in values.values():
-            if isinstance(value, Expression):
-                check_value(value.text)
         if not values:
             raise errors.InvalidRequest("there is nothing to set")
         ref, target = self._target(request, table, also_reads=True)
@@ -213,11 +213,14 @@ class TableChanges:
         if known is not None:
             return known
         schema = self._schema(target)
-        plain = {name: each for name, each in values.items() if not isinstance(each, Expression)}
+        values = {
+            name: _setting(value, field_named(name, schema).type) for name, value in values.items()
+        }
+        plain = {name: each for name, each in values.items() if not isinstance(each, _Expression)}
         marks = {name: f"${number}" for number, name in enumerate(plain, 1)}
         settings = [
             f"{quoted(field_named(name, schema).name)} ="
-            f" {value.text if isinstance(value, Expression) else marks[name]}\n"
+            f" {value.text if isinstance(value, _Expression) else marks[name]}\n"
             for name, value in values.items()
         ]
         sql = f"UPDATE {written_name(ref)} SET {', '.join(settings)} WHERE {where}"
@@ -269,6 +272,16 @@ class TableChanges:
         user_id = request.principal.user_id
         rows = self._commits.known(target.path, user_id, key=key, name=target.name)
         return None if rows is None else Changed(rows, version_made(request, target))
+
+
+def _setting(value: Any, kind: pa.DataType) -> Any:
+    """Return the value for a column, or the expression for one that is none of objects."""
+    if isinstance(value, dict) and value.keys() == {"expression"} and not pa.types.is_nested(kind):
+        text = value["expression"]
+        if isinstance(text, str):
+            check_value(text)
+            return _Expression(text)
+    return value
 
 
 def _marks(values: pa.RecordBatch) -> str:
