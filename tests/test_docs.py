@@ -17,6 +17,7 @@ import pytest
 from flight_server import errors
 from flight_server.demo import build
 from flight_server.ops.settings import load
+from flight_server.rpc.own_actions import OWN_ACTIONS
 from tests.servers import Server, running
 
 ROOT = Path(__file__).parent.parent
@@ -146,3 +147,12 @@ def test_every_code_in_the_source_is_documented() -> None:
         for code in re.findall(r'\bcode="([a-z_]+)"', path.read_text(encoding="utf-8"))
     }
     assert not [code for code in sorted(used) if f"`{code}`" not in page]
+
+
+def test_every_action_is_documented_as_it_is() -> None:
+    page = (ROOT / "docs" / "actions.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if re.match(r"\| `[a-z_]+\.[a-z_]+`", line)]
+    assert rows == [
+        f"| `{name}` | {shape.who} | `{shape.usage()}` | `{shape.answer}` | {shape.description} |"
+        for name, shape in OWN_ACTIONS.items()
+    ]
