@@ -6,6 +6,7 @@ some files of its table, under names that nobody can guess.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,12 +26,13 @@ from flight_server.engine.plans import is_no_larger_than_its_text
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY
 from flight_server.engine.views import ViewPlanner
-from flight_server.errors import Cancelled
+from flight_server.errors import Cancelled, NotFound
 from flight_server.sql.names import DEFAULT
 from flight_server.sql.statements import read_statement
 from policies.names import TableRef
 
 _NAME_BYTES = 16
+_NO_TABLE = re.compile(r"table (?:function )?'.*' not found")
 
 
 @contextmanager
@@ -39,12 +41,21 @@ def our_errors(stage: Stage, *, is_rewritten: bool, lookup: Lookup | None = None
     try:
         yield
     except Exception as error:
-        if lookup is not None and lookup.failure is not None:
-            raise lookup.failure from None
+        failure = None if lookup is None else lookup.failure
+        if failure is not None and _is_of_a_name(error, failure):
+            raise failure from None
         translated = translate(error, stage=stage, is_rewritten=is_rewritten)
         if translated is error:
             raise
         raise translated from None
+
+
+def _is_of_a_name(error: Exception, failure: Exception) -> bool:
+    """Whether what a lookup met is why the planner failed.
+
+    It also asks for a table of the name of a function, such as generate_series, and needs none.
+    """
+    return not isinstance(failure, NotFound) or _NO_TABLE.search(str(error)) is not None
 
 
 @dataclass(frozen=True, slots=True)

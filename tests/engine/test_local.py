@@ -179,6 +179,13 @@ def test_not_found_comes_out_as_it_was_raised(lakeside: Session) -> None:
     assert raised.value.code == "version_not_found"
 
 
+def test_the_name_of_a_function_does_not_hide_what_is_wrong(lakeside: Session) -> None:
+    with pytest.raises(InvalidRequest, match="No field named nosuch"):
+        lakeside.describe("SELECT nosuch FROM generate_series(1, 2)")
+    with pytest.raises(NotFound, match="generate_series"):
+        lakeside.describe("SELECT * FROM generate_series")
+
+
 def test_the_names_of_common_tables_are_their_own(lakeside: Session) -> None:
     sql = "SELECT * FROM t WHERE id IN (WITH c AS (SELECT 1 AS id) SELECT id FROM c)"
     assert lakeside.rows(sql).num_rows == 2

@@ -102,7 +102,7 @@ class Sessions:
             elif kind == "select":
                 size, first = chance.randint(2, 500), batch * BATCH_ROWS
                 cursor.execute(
-                    f"INSERT INTO w.t SELECT value, {batch}, {size}, 0"
+                    f"INSERT INTO w.t SELECT value, {batch} AS b, {size} AS s, 0 AS n"
                     f" FROM generate_series({first}, {first + size - 1})"
                 )
             else:
