@@ -24,6 +24,7 @@ from flight_server.engine.reshape import reshape
 from flight_server.engine.rewrite import rewrite
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import InvalidRequest, LakeflightError, Unsupported
+from flight_server.sql.aliases import with_aliases
 from flight_server.sql.commands import (
     AlterTable,
     CreateTable,
@@ -40,6 +41,9 @@ from flight_server.sql.lexer import heard
 from flight_server.sql.names import quoted
 from flight_server.sql.placeholders import count_parameters
 from flight_server.sql.volatile import settled
+
+# What DataFusion says of two columns with one name.
+_SAME_NAMES = "unique expression names"
 
 
 class Sinks(Protocol):
@@ -156,7 +160,7 @@ class Writer:
     def _sources(self, text: str, job: Job, many: pa.Table | None) -> Iterator[Source]:
         """Return the queries that give the rows: one, or one for each row of parameters."""
         if many is None:
-            yield self._planner.plan(text, job)
+            yield self._plan_by_place(text, job)
             return
         at_once = self._all_at_once(text, job, many)
         if at_once is not None:
@@ -165,6 +169,16 @@ class Writer:
         for values in parameters.values_of(many):
             job.check()
             yield self._planner.plan(text, replace(job, values=values))
+
+    def _plan_by_place(self, text: str, job: Job) -> Source:
+        """Plan a query whose columns need no names."""
+        try:
+            return self._planner.plan(text, job)
+        except InvalidRequest as error:
+            named = with_aliases(text)
+            if _SAME_NAMES not in error.message or named == text:
+                raise
+            return self._planner.plan(named, job)
 
     def _all_at_once(self, text: str, job: Job, many: pa.Table) -> Source | None:
         """Return ``VALUES (…)`` for all rows of parameters as one query over them, if it is one."""

@@ -81,6 +81,12 @@ def test_rows_of_parameters_that_build_on_each_other_run_in_order(cursor: flight
     assert rows(cursor, "SELECT n, name FROM t") == [(8, "abc")]
 
 
+def test_equal_values_go_to_different_columns(cursor: flightsql.Cursor) -> None:
+    assert count(cursor, "INSERT INTO t SELECT 1, 1, NULL") == 1
+    assert count(cursor, "INSERT INTO t (id, n) SELECT id, id FROM t") == 1
+    assert rows(cursor, "SELECT id, n FROM t") == [(1, 1), (1, 1)]
+
+
 def test_tables_are_defined_and_redefined(cursor: flightsql.Cursor) -> None:
     cursor.execute("CREATE SCHEMA IF NOT EXISTS shop")
     cursor.execute("CREATE OR REPLACE TABLE shop.items AS SELECT 1 AS id, 'nail' AS name")
