@@ -10,8 +10,8 @@ from flight_server.sql.aliases import with_aliases
     [
         ("SELECT 0, 0", 'SELECT 0 AS "column 0", 0 AS "column 1"'),
         (
-            "SELECT id, -1, NULL, $1 FROM t",
-            'SELECT id AS "column 0", -1 AS "column 1", NULL AS "column 2", $1 AS "column 3" FROM t',
+            "SELECT -1, NULL, $1 FROM t",
+            'SELECT -1 AS "column 0", NULL AS "column 1", $1 AS "column 2" FROM t',
         ),
         ('SELECT t.id, "a".b.c FROM t', 'SELECT t.id AS "column 0", "a".b.c AS "column 1" FROM t'),
     ],
