@@ -32,7 +32,7 @@ _POLL_STARTING_SECONDS = 0.003
 _GROW_AFTER_SECONDS = 0.25
 _SHRINK_AFTER_SECONDS = 30.0
 _MEASURE_EVERY_QUERIES = 32
-_MEASURE_AFTER_SECONDS = 1.0
+_MEASURE_AFTER_SECONDS = 0.05
 _START_AGAIN_SECONDS = 1.0
 _RETURN_SECONDS_MAX = 0.5
 _CLOSE_SECONDS_MAX = 20.0
@@ -244,7 +244,7 @@ class WorkerPool:
     def _has_grown(self, worker: WorkerProcess, *, ran_seconds: float) -> bool:
         if ran_seconds < _MEASURE_AFTER_SECONDS and worker.queries % _MEASURE_EVERY_QUERIES:
             return False
-        return worker.resident_bytes() - worker.idle_bytes > self.options.growth_bytes_max
+        return worker.has_grown(self.options.growth_bytes_max)
 
     def _supervise(self) -> None:
         while not self._closing:

@@ -19,6 +19,8 @@ from flight_server.engine.template import Template
 # Signals by which a process ends itself: its query asked for too much, and would again.
 _OWN_FAULT = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL})
 _COLLECT_SECONDS_MAX = 5.0
+# A worker that has used up this share of the address space that it may add is replaced.
+_ADDRESS_SHARE = 0.5
 
 
 class WorkerProcess:
@@ -39,7 +41,8 @@ class WorkerProcess:
         spill_directory: Path,
     ) -> None:
         self.queries = 0
-        self.idle_bytes = 0
+        self._address_bytes_max = int(configuration["memory_bytes_max"] * _ADDRESS_SHARE)
+        self._idle = (0, 0)
         self.is_out_of_time = False
         self._spill = spill_directory
         ours, theirs = socket.socketpair()
@@ -82,20 +85,33 @@ class WorkerProcess:
             raise errors.Unavailable("a query worker did not start") from None
         if kind is not wire.Kind.READY:
             raise errors.Unavailable("a query worker did not start")
-        self.idle_bytes = self.resident_bytes()
+        self._idle = self._size()
         return True
 
     def is_alive(self) -> bool:
         """Whether the process still runs."""
         return self._process.is_alive()
 
+    def has_grown(self, bytes_max: int) -> bool:
+        """Whether it holds that much more than when it was idle, or half its address space is used.
+
+        What its allocators have reserved they keep, and the next query may need more than is left.
+        """
+        (addresses, resident), (idle_addresses, idle) = self._size(), self._idle
+        return resident - idle > bytes_max or addresses - idle_addresses > self._address_bytes_max
+
     def resident_bytes(self) -> int:
         """Return the resident memory of the process, 0 when it is gone."""
+        return self._size()[1]
+
+    def _size(self) -> tuple[int, int]:
+        """Return the address space and the resident memory in bytes, zeros when it is gone."""
         try:
             fields = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()
         except OSError:
-            return 0
-        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+            return 0, 0
+        page = os.sysconf("SC_PAGE_SIZE")
+        return int(fields[0]) * page, int(fields[1]) * page
 
     def kill(self) -> None:
         """End the process at once; safe to call again."""

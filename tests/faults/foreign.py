@@ -32,7 +32,8 @@ def main() -> None:
         if _made(partial(_append, path, batch, size)):
             sizes[batch] = size
             print("added", batch, size, flush=True)
-        if sizes and chance.random() < 0.3:
+        # Deleting without a pause would never leave an UPDATE beside it the time that it takes.
+        if sizes and chance.random() < 0.03:
             gone = chance.choice(list(sizes))
             if _made(partial(_delete, path, gone)):
                 print("deleted", gone, sizes.pop(gone), flush=True)
