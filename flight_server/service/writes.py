@@ -25,7 +25,7 @@ from flight_server.storage.files import DataFile, remove_data_files
 from flight_server.storage.history import version_of
 from policies.names import Principal
 
-REWRITE_ATTEMPTS_MAX = 8
+REWRITE_ATTEMPTS_MAX = 32
 T = TypeVar("T")
 _OPERATIONS: Mapping[type, str] = {
     Insert: "WRITE",
