@@ -361,8 +361,12 @@ def _info(
     return fl.FlightInfo(schema, descriptor, [encoded], total_records, -1)
 
 
+# Made once: Arrow gives up the interpreter lock for each, and most statements take no parameters.
+_NO_COLUMNS = pa.schema([]).serialize().to_pybytes()
+
+
 def _encoded(schema: pa.Schema) -> bytes:
-    return schema.serialize().to_pybytes()
+    return schema.serialize().to_pybytes() if len(schema) else _NO_COLUMNS
 
 
 def _result(action: str, value: actions.ActionResult) -> fl.Result:
