@@ -27,6 +27,7 @@ from flight_server.service.running import Kind, Running
 from flight_server.service.targets import Target, Targets, refuse_temporary
 from flight_server.service.writes import author_of, commit
 from flight_server.sql.commands import IfThere
+from flight_server.storage.arrow_types import holds_dictionary
 from flight_server.storage.changes import Change
 from flight_server.storage.commits import Commits
 from flight_server.storage.files import DataFile, DataFileWriter
@@ -111,6 +112,11 @@ class Loads:
         incoming: Incoming,
     ) -> int:
         schema = _schema(incoming)
+        # As with parameters (see ``rpc.puts``): everybody may make temporary tables.
+        if command.temporary and any(holds_dictionary(field.type) for field in schema):
+            raise errors.Unsupported(
+                "a temporary table takes no dictionaries: load their values, or into another table"
+            )
         target = self._target(request, command, ref, may_create=_may_create(options))
         if target.exists and options.if_exists is TableExists.APPEND:
             return self._append(request, target, schema, incoming)

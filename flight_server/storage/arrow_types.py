@@ -10,6 +10,17 @@ import pyarrow.types as pt
 COMMENT = b"comment"
 
 
+def holds_dictionary(kind: Any) -> bool:
+    """Whether values of a type are spelled by a dictionary, at any depth."""
+    if pt.is_dictionary(kind):
+        return True
+    if isinstance(kind, pa.BaseExtensionType):
+        return holds_dictionary(kind.storage_type)
+    if pt.is_run_end_encoded(kind):
+        return holds_dictionary(kind.value_type)
+    return any(holds_dictionary(kind.field(i).type) for i in range(kind.num_fields))
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return a type without views, large offsets, dictionaries and run ends, through all nesting.
 
