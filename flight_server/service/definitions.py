@@ -153,24 +153,18 @@ class Definitions:
             if not added:
                 return
             schema = table_schema(pa.schema([*head.schema, *columns_schema(added)]))
-            self._redefine(request, target, head_schema=schema, operation="ADD COLUMNS")
-
-    def _redefine(
-        self, request: Request, target: Target, *, head_schema: pa.Schema, operation: str
-    ) -> None:
-        head = self._commits.head(target.path, name=target.name)
-        before = head.metadata
-        metadata = replace(before, schema_text=schema_text(head_schema, before=before.schema_text))
-        change = Change(
-            operation,
-            author_of(request),
-            metadata=metadata,
-            table_id=head.table_id,
-            read_version=head.version,
-            data_change=False,
-            idempotency_key=request.idempotency_key,
-        )
-        commit(self._commits, target, change)
+            before = head.metadata
+            metadata = replace(before, schema_text=schema_text(schema, before=before.schema_text))
+            redefined = Change(
+                "ADD COLUMNS",
+                author_of(request),
+                metadata=metadata,
+                table_id=head.table_id,
+                read_version=head.version,
+                data_change=False,
+                idempotency_key=request.idempotency_key,
+            )
+            commit(self._commits, target, redefined)
 
     def _reshape(
         self, request: Request, target: Target, change: RenameColumn | DropColumns, bound: Bound
