@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.flight as fl
 
 from flight_server import errors
-from flight_server.storage.arrow_types import holds_dictionary
+from flight_server.storage.arrow_types import holds_dictionary, stream_bytes
 from flight_server.storage.soundness import sound
 
 PARAMETER_ROWS_MAX = 100_000
@@ -97,11 +97,7 @@ def read_parameters(incoming: Incoming) -> bytes:
             raise errors.InvalidRequest("all rows of one parameter must have one type")
     if not batches:
         return b""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batches[0].schema) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    return stream_bytes(pa.Table.from_batches(batches))
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +10,7 @@ import pyarrow as pa
 from flight_server.engine.base import Engine
 from flight_server.service.definitions import Definitions
 from flight_server.service.request import Request
-from flight_server.service.running import Kind, Running
+from flight_server.service.running import Running
 from flight_server.service.sessions import Sessions
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Targets
@@ -89,12 +88,11 @@ class Changes:
 
     def execute(self, request: Request, command: Command, bound: Bound) -> int:
         """Do it; return how many rows it changed, -1 where rows are not what it changes."""
-        with self._running.enter(request, bound.sql, kind=Kind.WRITE) as run:
-            request = replace(request, is_cancelled=run.is_cancelled)
+        with self._running.writing(request, bound.sql) as listed:
             counted = self._counted.get(type(command))
             if counted is not None:
-                return counted(request, command, bound)
-            self._others[type(command)](request, command, bound)
+                return counted(listed, command, bound)
+            self._others[type(command)](listed, command, bound)
             return NO_ROWS
 
     def report(self, request: Request, command: Vacuum) -> pa.Table:

@@ -7,8 +7,6 @@ the stream was seen and all of it is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,9 +21,9 @@ from flight_server.protocol.commands import (
 )
 from flight_server.service.making import Filled, Making
 from flight_server.service.request import Request
-from flight_server.service.running import Kind, Running
+from flight_server.service.running import Running
 from flight_server.service.targets import Target, Targets, refuse_temporary
-from flight_server.service.writes import author_of, commit
+from flight_server.service.writes import author_of, commit, known_rows
 from flight_server.sql.commands import IfThere
 from flight_server.storage.arrow_types import holds_dictionary
 from flight_server.storage.changes import Change
@@ -74,7 +72,7 @@ class Loads:
     def append(self, request: Request, ref: TableRef, incoming: Incoming) -> int:
         """Add rows to a table that is there; return how many."""
         refuse_temporary(ref)
-        with self._listed(request, f"append to {ref}") as listed:
+        with self._running.writing(request, f"append to {ref}") as listed:
             target = self._targets.to_write(listed, ref, also_reads=False)
             return self._append(listed, target, _schema(incoming), incoming)
 
@@ -94,14 +92,8 @@ class Loads:
             command.catalog or request.bucket, command.schema or request.schema, command.table
         )
         refuse_temporary(ref)
-        with self._listed(request, f"load into {ref}") as listed:
+        with self._running.writing(request, f"load into {ref}") as listed:
             return self._ingest(listed, command, options, ref, incoming)
-
-    @contextmanager
-    def _listed(self, request: Request, what: str) -> Iterator[Request]:
-        """Let a load be seen and cancelled while it runs."""
-        with self._running.enter(request, what, kind=Kind.WRITE) as run:
-            yield replace(request, is_cancelled=run.is_cancelled)
 
     def _ingest(
         self,
@@ -152,13 +144,9 @@ class Loads:
     def _append(
         self, request: Request, target: Target, schema: pa.Schema, incoming: Incoming
     ) -> int:
-        key = request.idempotency_key
-        if key is not None:
-            known = self._commits.known(
-                target.path, request.principal.user_id, key=key, name=target.name
-            )
-            if known is not None:
-                return known
+        known = known_rows(self._commits, request, target)
+        if known is not None:
+            return known
         with self._commits.writing(target.path):
             head = self._commits.head(target.path, name=target.name)
             filled = self._fill(
@@ -172,7 +160,7 @@ class Loads:
                 rows=filled.rows,
                 table_id=head.table_id,
                 schema=head.schema,
-                idempotency_key=key,
+                idempotency_key=request.idempotency_key,
             )
             return commit(self._commits, target, change).rows
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from flight_server import errors
 from flight_server.service.request import Request
 from flight_server.service.targets import Target
-from flight_server.service.writes import author_of, commit
+from flight_server.service.writes import author_of, commit, known_rows
 from flight_server.sql.commands import IfThere
 from flight_server.storage.changes import Change
 from flight_server.storage.commits import Commits
@@ -54,13 +54,9 @@ class Making:
 
         Raises AlreadyExists (``table_exists``).
         """
-        key = request.idempotency_key
-        if target.exists and key is not None:
-            known = self._commits.known(
-                target.path, request.principal.user_id, key=key, name=target.name
-            )
-            if known is not None:
-                return known
+        known = known_rows(self._commits, request, target) if target.exists else None
+        if known is not None:
+            return known
         if target.exists and if_there is IfThere.REPLACE:
             return self._replace(
                 request, target, fill, partition_columns=partition_columns, comment=comment

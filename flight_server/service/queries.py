@@ -27,6 +27,7 @@ from flight_server.protocol.tickets import JSON, Sealer
 from flight_server.service.request import Request
 from flight_server.service.running import Kind, Running
 from flight_server.sql.names import AsOf
+from flight_server.storage.arrow_types import stream_bytes
 from policies.names import Principal, TableRef
 
 _TICKET = "query"
@@ -110,10 +111,7 @@ class Queries:
 
     def given(self, request: Request, rows: pa.Table, *, total_records: int = -1) -> Planned:
         """Return the answer for rows that are known already and few: the ticket holds them."""
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        held = base64.b64encode(sink.getvalue()).decode()
+        held = base64.b64encode(stream_bytes(rows)).decode()
         planned = self._planned(request, rows.schema, {"rows": held})
         return replace(planned, total_records=total_records)
 

@@ -6,7 +6,8 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from types import TracebackType
@@ -237,6 +238,12 @@ class Running:
             del self._runs[run]
             raise
         return run
+
+    @contextmanager
+    def writing(self, request: Request, what: str) -> Iterator[Request]:
+        """List a write for the block; return its request, which others can cancel as well."""
+        with self.enter(request, what, kind=Kind.WRITE) as run:
+            yield replace(request, is_cancelled=run.is_cancelled)
 
     def leave(self, run: Run) -> None:
         """List it no longer."""

@@ -25,7 +25,7 @@ from flight_server.service.queries import Queries
 from flight_server.service.request import Request
 from flight_server.service.statements import Bound, Commands, Statements
 from flight_server.service.targets import Target, Targets
-from flight_server.service.writes import version_made
+from flight_server.service.writes import known_rows, version_made
 from flight_server.sql.commands import (
     AddColumns,
     AlterTable,
@@ -39,6 +39,7 @@ from flight_server.sql.commands import (
 from flight_server.sql.fragments import check_condition, check_value, read_table
 from flight_server.sql.grammar import read_command
 from flight_server.sql.names import DEFAULT, AsOf, quoted, written_name
+from flight_server.storage.arrow_types import stream_bytes
 from flight_server.storage.commits import Commits
 from flight_server.storage.history import HISTORY_VERSIONS_MAX
 from policies.names import TableRef
@@ -188,7 +189,7 @@ class TableChanges:
         values = fitted(rows, schema, names=names)
         columns = ", ".join(map(quoted, values.schema.names))
         sql = f"INSERT INTO {written_name(ref)} ({columns}) VALUES ({_marks(values)})"
-        return self._change(Bound(request, sql, _stream(values)), target)
+        return self._change(Bound(request, sql, stream_bytes(values)), target)
 
     def delete(self, request: Request, table: str, *, where: str) -> Changed:
         """Remove the rows for which a condition is true."""
@@ -225,7 +226,7 @@ class TableChanges:
         ]
         sql = f"UPDATE {written_name(ref)} SET {', '.join(settings)} WHERE {where}"
         _check_update(sql, len(values))
-        parameters = _stream(fitted([plain], schema, names=tuple(plain))) if plain else b""
+        parameters = stream_bytes(fitted([plain], schema, names=tuple(plain))) if plain else b""
         return self._change(Bound(request, sql, parameters), target)
 
     def merge(self, request: Request, table: str, upsert: Upsert) -> Changed:
@@ -241,7 +242,7 @@ class TableChanges:
         values = fitted(upsert.rows, schema, names=names)
         keys = [field_named(name, schema).name for name in upsert.on]
         sql = _merge_text(written_name(ref), values, keys, upsert)
-        bound = Bound(request, sql, _stream(values), rows_are_source=True)
+        bound = Bound(request, sql, stream_bytes(values), rows_are_source=True)
         return self._change(bound, target)
 
     def _target(self, request: Request, table: str, *, also_reads: bool) -> tuple[TableRef, Target]:
@@ -266,11 +267,7 @@ class TableChanges:
 
     def _known(self, request: Request, target: Target) -> Changed | None:
         """Return what a request with the same key did, None when this is the first one."""
-        key = request.idempotency_key
-        if key is None:
-            return None
-        user_id = request.principal.user_id
-        rows = self._commits.known(target.path, user_id, key=key, name=target.name)
+        rows = known_rows(self._commits, request, target)
         return None if rows is None else Changed(rows, version_made(request, target))
 
 
@@ -286,13 +283,6 @@ def _setting(value: Any, kind: pa.DataType) -> Any:
 
 def _marks(values: pa.RecordBatch) -> str:
     return ", ".join(f"${number}" for number in range(1, values.num_columns + 1))
-
-
-def _stream(values: pa.RecordBatch) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, values.schema) as writer:
-        writer.write_batch(values)
-    return sink.getvalue().to_pybytes()
 
 
 def _check_update(sql: str, count: int) -> None:

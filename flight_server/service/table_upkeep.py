@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from flight_server.errors import InvalidRequest
 from flight_server.service.request import Request
-from flight_server.service.running import Kind, Running
+from flight_server.service.running import Running
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Targets
 from flight_server.service.upkeep import Rewritten, Upkeep
@@ -62,7 +61,7 @@ class TableUpkeep:
     ) -> tuple[str, ...]:
         """Remove files that no version within the retention needs; return their names."""
         ref = self._targets.named(request, read_table(table))
-        with self._listed(request, f"VACUUM {written_name(ref)}") as listed:
+        with self._running.writing(request, f"VACUUM {written_name(ref)}") as listed:
             return self._upkeep.vacuum_files(listed, Vacuum(ref, retention_hours, dry_run))
 
     def _optimize(
@@ -79,15 +78,9 @@ class TableUpkeep:
         sql = f"OPTIMIZE {written_name(written)}{order}"
         # A repeat finds nothing left to do, and no key is kept.
         request = replace(request, idempotency_key=None)
-        with self._listed(request, sql) as listed:
+        with self._running.writing(request, sql) as listed:
             done = self._upkeep.optimize(
                 listed, Optimize(ref, columns), Bound(listed, sql), file_bytes=file_bytes
             )
         target = self._targets.to_maintain(request, ref)
         return Optimized(done, version_made(request, target) if done.files else None)
-
-    @contextmanager
-    def _listed(self, request: Request, what: str) -> Iterator[Request]:
-        """Let it be seen and cancelled while it runs."""
-        with self._running.enter(request, what, kind=Kind.WRITE) as run:
-            yield replace(request, is_cancelled=run.is_cancelled)

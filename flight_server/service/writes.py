@@ -19,6 +19,7 @@ from flight_server.service.request import Request
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Target, Targets
 from flight_server.sql.commands import Delete, Dml, Insert, Merge, Truncate, Update
+from flight_server.storage.arrow_types import stream_bytes
 from flight_server.storage.changes import Author, Change, Committed, app_id_of
 from flight_server.storage.commits import COMMIT_UNKNOWN, Commits
 from flight_server.storage.files import DataFile, remove_data_files
@@ -52,7 +53,7 @@ class Writes:
         target = self._targets.to_write(
             request, command.target, also_reads=not isinstance(command, Insert)
         )
-        known = self._known(request, target)
+        known = known_rows(self._commits, request, target)
         if known is not None:
             return known
         if isinstance(command, Insert):
@@ -65,14 +66,6 @@ class Writes:
             if error.code != ONE_BY_ONE:
                 raise
         return self._rewrite_one_by_one(request, command, bound, target)
-
-    def _known(self, request: Request, target: Target) -> int | None:
-        key = request.idempotency_key
-        if key is None:
-            return None
-        return self._commits.known(
-            target.path, request.principal.user_id, key=key, name=target.name
-        )
 
     def _insert(self, request: Request, command: Insert, bound: Bound, target: Target) -> int:
         with self._commits.writing(target.path):
@@ -127,7 +120,7 @@ class Writes:
             key = request.idempotency_key
             single = replace(request, idempotency_key=None if key is None else f"{key}#{number}")
             try:
-                known = self._known(single, target)
+                known = known_rows(self._commits, single, target)
                 if known is None:
                     one = replace(bound, parameters=parameters)
                     known = self._rewrite(single, command, one, target)
@@ -175,10 +168,7 @@ def _single_rows(parameters: bytes) -> Iterator[bytes]:
     """Give each row of bound parameters as a stream of its own."""
     rows = pa.ipc.open_stream(parameters).read_all()
     for number in range(rows.num_rows):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows.slice(number, 1))
-        yield sink.getvalue().to_pybytes()
+        yield stream_bytes(rows.slice(number, 1))
 
 
 def retried(turn: Callable[[], AbstractContextManager[None]], attempt: Callable[[], T]) -> T:
@@ -210,6 +200,14 @@ def author_of(request: Request) -> Author:
     """Return whose change a request makes."""
     principal: Principal = request.principal
     return Author(principal.user_id, principal.username, request.request_id)
+
+
+def known_rows(commits: Commits, request: Request, target: Target) -> int | None:
+    """Return what an earlier request with the same key answered; None when this is the first."""
+    key = request.idempotency_key
+    if key is None:
+        return None
+    return commits.known(target.path, request.principal.user_id, key=key, name=target.name)
 
 
 def version_made(request: Request, target: Target) -> int | None:

@@ -21,6 +21,14 @@ def holds_dictionary(kind: Any) -> bool:
     return any(holds_dictionary(kind.field(i).type) for i in range(kind.num_fields))
 
 
+def stream_bytes(rows: pa.Table | pa.RecordBatch) -> bytes:
+    """Return rows as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as writer:
+        writer.write(rows)
+    return sink.getvalue().to_pybytes()
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return a type without views, large offsets, dictionaries and run ends, through all nesting.
 
