@@ -113,6 +113,8 @@ class _OpenFile:
             # A writer that has failed raises what it likes, a RuntimeError for one.
             with suppress(Exception):
                 each.close()
+        # A writer whose close has failed closes again when it is collected, and that would print.
+        self._writer.is_open = False
 
 
 class Encoder:
