@@ -29,6 +29,7 @@ from flight_server.rpc.border import InFlight
 from flight_server.rpc.middleware import CallerMiddlewareFactory
 from flight_server.rpc.server import LakehouseServer, Tls
 from flight_server.service import governed
+from flight_server.service.recording import Forgetful
 from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
 
@@ -131,15 +132,19 @@ class Gateway:
         )
         use_cases = build_use_cases(parts)
         self._sessions = use_cases.sessions
+        recorder = Forgetful()
         return LakehouseServer(
             self._address(),
             use_cases,
             callers=CallerMiddlewareFactory(
                 SignIn(users, tokens, random_bytes=self._random_bytes),
+                recorder,
                 random_bytes=self._random_bytes,
                 is_draining=lambda: self._in_flight.is_draining,
+                address_header=settings.server.address_header,
             ),
             in_flight=self._in_flight,
+            recorder=recorder,
             tls=_tls(settings),
         )
 
@@ -195,7 +200,12 @@ def _tls(settings: Settings) -> Tls | None:
     server = settings.server
     if server.tls_certificate is None or server.tls_key is None:
         return None
-    return Tls(certificate=_pem(server.tls_certificate), key=_pem(server.tls_key))
+    authorities = server.tls_client_authorities
+    return Tls(
+        certificate=_pem(server.tls_certificate),
+        key=_pem(server.tls_key),
+        client_authorities=None if authorities is None else _pem(authorities),
+    )
 
 
 def _pem(path: Path) -> bytes:

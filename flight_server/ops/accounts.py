@@ -8,7 +8,8 @@ from flight_server.auth.passwords import PasswordOptions, Passwords
 from flight_server.auth.users import UserStore
 from flight_server.clock import Clock
 from flight_server.ops.settings import Settings
-from flight_server.storage.system import USERS, SystemTable
+from flight_server.storage.system import SystemTable
+from flight_server.storage.system_tables import USERS
 
 
 def open_users(settings: Settings, clock: Clock) -> UserStore:

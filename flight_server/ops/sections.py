@@ -17,7 +17,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     field_validator,
     model_validator,
 )
@@ -73,11 +72,21 @@ class ServerSettings(Section):
         default=None, description="PEM file with the certificate chain; needs `tls_key`."
     )
     tls_key: Path | None = Field(default=None, description="PEM file with the private key.")
+    address_header: str | None = Field(
+        default=None,
+        pattern="^[a-z0-9-]+$",
+        description="Header in which a trusted proxy in front says where a call came from, such as"
+        " `x-forwarded-for`; its last address counts.",
+    )
     drain_seconds_max: float = Field(
         default=30.0,
         ge=0,
         le=3600,
         description="How long a stopping server waits for calls to end.",
+    )
+    tls_client_authorities: Path | None = Field(
+        default=None,
+        description="PEM file of authorities; clients then need a certificate of one of them.",
     )
     memory_bytes_max: Bytes | None = Field(
         default=None,
@@ -90,6 +99,8 @@ class ServerSettings(Section):
     def _both_or_none(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key are set together or not at all")
+        if self.tls_client_authorities is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_authorities needs tls_certificate and tls_key")
         return self
 
 
@@ -103,6 +114,11 @@ class StorageSettings(Section):
         default=None,
         description="Local folder for the server's own state: users, secret, audit.",
         json_schema_extra={"default_text": "`<primary>/.lakeflight`"},
+    )
+    state: Path | None = Field(
+        default=None,
+        description="Local folder for what one server alone writes: its audit log and counters.",
+        json_schema_extra={"default_text": "`<system>`, of a read-only server `<system>/_reader`"},
     )
     buckets: dict[str, str] = Field(
         default_factory=dict, description="More buckets, each a name with a folder or URI."
@@ -120,7 +136,7 @@ class StorageSettings(Section):
     def _primary_location(cls, value: str | None) -> str | None:
         return None if value is None else _location(value)
 
-    @field_validator("system", mode="before")
+    @field_validator("system", "state", mode="before")
     @classmethod
     def _local_folder(cls, value: object) -> object:
         if isinstance(value, str) and "://" in value:
@@ -174,73 +190,12 @@ class StorageSettings(Section):
             )
         return self.primary_path / ".lakeflight"
 
-
-class AdminSettings(Section):
-    """The first administrator."""
-
-    password: SecretStr | None = Field(
-        default=None,
-        description="Password of `admin`, used when the first start makes that user.",
-        json_schema_extra={"default_text": "a random one, printed once"},
-    )
-
-    @field_validator("password")
-    @classmethod
-    def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not 8 <= len(value.get_secret_value().encode()) <= 1024:
-            raise ValueError("a password has 8 to 1024 bytes")
-        return value
-
-
-class AuthSettings(Section):
-    """How callers prove who they are."""
-
-    secret: SecretStr | None = Field(
-        default=None,
-        description="Secret that signs tokens, at least 32 bytes.",
-        json_schema_extra={"default_text": "made at first start, kept in the system folder"},
-    )
-    token_seconds_max: int = Field(
-        default=86_400, ge=60, le=31_536_000, description="Life of a token from the sign-in on."
-    )
-    issuer: str = Field(
-        default="lakeflight", min_length=1, max_length=255, description="`iss` of tokens."
-    )
-    audience: str = Field(
-        default="lakeflight", min_length=1, max_length=255, description="`aud` of tokens."
-    )
-    argon2_time_cost: int = Field(
-        default=2, ge=1, le=100, description="argon2id passes over the memory."
-    )
-    argon2_memory_kib: int = Field(
-        default=19_456, ge=8, le=4_194_304, description="argon2id memory for one hash, in KiB."
-    )
-    argon2_parallelism: int = Field(default=1, ge=1, le=64, description="argon2id lanes.")
-    hashing_concurrent_max: int = Field(
-        default=2, ge=1, le=64, description="Passwords that are hashed at the same time."
-    )
-    hashing_wait_seconds_max: float = Field(
-        default=10.0, gt=0, le=300, description="How long a sign-in waits for its turn to hash."
-    )
-    password_bytes_max: int = Field(
-        default=1024,
-        ge=64,
-        le=4096,
-        description="Longest password looked at; longer ones are refused.",
-    )
-
-    @field_validator("secret")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode()) < 32:
-            raise ValueError("the signing secret needs at least 32 bytes")
-        return value
-
-    @model_validator(mode="after")
-    def _enough_memory_per_lane(self) -> Self:
-        if self.argon2_memory_kib < 8 * self.argon2_parallelism:
-            raise ValueError("argon2_memory_kib must be at least 8 times argon2_parallelism")
-        return self
+    @property
+    def state_path(self) -> Path:
+        """The local folder that this server alone writes; InvalidRequest as ``system_path``."""
+        if self.state is not None:
+            return self.state
+        return self.system_path / "_reader" if self.read_only else self.system_path
 
 
 class LimitSettings(Section):

@@ -20,9 +20,14 @@ from pydantic_core import ErrorDetails
 
 from flight_server.errors import InvalidRequest
 from flight_server.ops.grants import GrantSettings, policy_book
-from flight_server.ops.sections import (
+from flight_server.ops.identity import (
+    DEFAULT_TIERS,
     AdminSettings,
     AuthSettings,
+    IssuerSettings,
+    TierSettings,
+)
+from flight_server.ops.sections import (
     LimitSettings,
     LogFormat,
     LogLevel,
@@ -32,13 +37,16 @@ from flight_server.ops.sections import (
     StorageSettings,
     WorkerSettings,
 )
+from flight_server.ops.watching import AuditSettings, TelemetrySettings, WhenUnwritable
 from flight_server.storage.locations import catalog_name
 from policies.book import PolicyBook
 
 __all__ = [
     "AdminSettings",
+    "AuditSettings",
     "AuthSettings",
     "GrantSettings",
+    "IssuerSettings",
     "LimitSettings",
     "LogFormat",
     "LogLevel",
@@ -46,6 +54,9 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StorageSettings",
+    "TelemetrySettings",
+    "TierSettings",
+    "WhenUnwritable",
     "WorkerSettings",
     "client_password",
     "debugging",
@@ -71,13 +82,20 @@ _PATHS = frozenset(
     {
         "server.tls_certificate",
         "server.tls_key",
+        "server.tls_client_authorities",
+        "auth.signing_key",
         "storage.primary",
         "storage.system",
+        "storage.state",
         "workers.spill_directory",
     }
 )
 _BUCKETS = "storage.buckets"
-_AS_JSON = frozenset({"grants", _BUCKETS})
+# Lists of files: each is a path like those above.
+_PATH_LISTS = frozenset({"auth.verification_keys"})
+_AS_JSON = frozenset(
+    {"grants", "issuers", "tiers", "auth.previous_secrets", "auth.verification_keys", _BUCKETS}
+)
 
 
 class Settings(Section):
@@ -90,6 +108,14 @@ class Settings(Section):
     limits: LimitSettings = Field(default_factory=LimitSettings)
     workers: WorkerSettings = Field(default_factory=WorkerSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
+    telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    issuers: dict[str, IssuerSettings] = Field(
+        default_factory=dict, description="Other systems whose tokens are accepted."
+    )
+    tiers: dict[str, TierSettings] = Field(
+        default_factory=dict, description="What users may use, by tier."
+    )
     grants: tuple[GrantSettings, ...] = Field(default=(), description="Who may do what.")
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -105,6 +131,25 @@ class Settings(Section):
                     f"grants: there is no bucket {bucket!r}{_nearest(bucket, sorted(known))}"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _issuers_give_tiers(self) -> Self:
+        for name, issuer in self.issuers.items():
+            if issuer.default_tier not in self.all_tiers:
+                raise ValueError(f"issuers: there is no tier {issuer.default_tier!r} ({name})")
+        return self
+
+    @property
+    def all_tiers(self) -> dict[str, TierSettings]:
+        """Every tier by name: the usual ones, each replaced by what is configured under its name.
+
+        A tier that is configured in part keeps the usual numbers for the rest.
+        """
+        tiers = dict(DEFAULT_TIERS)
+        for name, tier in self.tiers.items():
+            usual = tiers.get(name, TierSettings())
+            tiers[name] = usual.model_copy(update=tier.model_dump(exclude_unset=True))
+        return tiers
 
     def policy_book(self) -> PolicyBook:
         """Return the configured grants; the book's version is their digest."""
@@ -206,6 +251,9 @@ def _from_file(path: Path) -> Iterator[tuple[str, object, str]]:
         is_path = key in _PATHS or key.startswith(f"{_BUCKETS}.")
         if is_path and isinstance(value, str) and value and "://" not in value:
             yield key, str(path.absolute().parent / value), origin
+        elif key in _PATH_LISTS and isinstance(value, list):
+            folder = path.absolute().parent
+            yield key, [str(folder / each) for each in value], origin
         else:
             yield key, value, origin
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import types
 from enum import Enum
@@ -16,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from flight_server.ops.grants import GrantSettings
+from flight_server.ops.identity import DEFAULT_TIERS, IssuerSettings, TierSettings
 from flight_server.ops.sections import GIB, KIB, MIB, Section
 from flight_server.ops.settings import OTHER_VARIABLES, Settings
 
@@ -32,8 +34,8 @@ each came from.
 - A name that is not listed here is refused, in the file and in the environment.
 - A size is a number of bytes, or text such as `"512 MiB"`. Times are seconds.
 - Relative paths in the file start at the file's own folder; elsewhere at the current one.
-- `storage.buckets` and `grants` are JSON in the environment; one bucket may also be set as
-  `LAKEFLIGHT_STORAGE__BUCKETS__NAME`.
+- Lists, `storage.buckets`, `grants`, `issuers` and `tiers` are JSON in the environment; one bucket
+  may also be set as `LAKEFLIGHT_STORAGE__BUCKETS__NAME`.
 - Names of the server's forerunners work too, and ours win over them: {others}.
 """
 
@@ -51,6 +53,33 @@ role = "registered"
 ```
 """
 
+_ISSUERS = """
+## issuers
+
+Tables by a name of your own; without one, only this server's own tokens are accepted.
+
+```toml
+[issuers.company]
+issuer = "https://login.example.com"
+audience = "lakeflight"
+roles_claim = "groups"
+roles = { analysts = "registered", engineers = "trader" }
+```
+"""
+
+_TIERS = """
+## tiers
+
+Tables by the tier's name. What is not set stays as usual; a tier of another name has no limits but
+those that are set.
+
+```toml
+[tiers.free]
+requests_per_minute_max = 30
+```
+
+"""
+
 
 def render() -> str:
     """Return the whole page."""
@@ -60,8 +89,19 @@ def render() -> str:
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, Section):
             parts.append(f"\n## {name}\n\n{(kind.__doc__ or '').strip()}\n\n" + _table(kind))
+    parts.append(_ISSUERS + "\n" + _table(IssuerSettings))
+    parts.append(_TIERS + _table(TierSettings) + "\n" + _usual_tiers())
     parts.append(_GRANTS + "\n" + _table(GrantSettings))
     return "".join(parts)
+
+
+def _usual_tiers() -> str:
+    keys = list(TierSettings.model_fields)
+    rows = ["| tier | " + " | ".join(f"`{key}`" for key in keys) + " |", "|---" * 5 + "|"]
+    for name, tier in DEFAULT_TIERS.items():
+        numbers = [str(getattr(tier, key) or "unlimited") for key in keys]
+        rows.append(f"| `{name}` | " + " | ".join(numbers) + " |")
+    return "\n".join(rows) + "\n"
 
 
 def _table(section: type[Section]) -> str:
@@ -79,12 +119,14 @@ def _default(key: str, field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.default
-    if value is None or value is PydanticUndefined:
+    if value is None or value is PydanticUndefined or value == ():
         return "none"
     return f"`{_value(key, value)}`"
 
 
 def _value(key: str, value: object) -> str:
+    if isinstance(value, tuple):
+        return json.dumps(value)
     if "bytes" in key and isinstance(value, int):
         for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
             if value >= unit and value % (unit // 2) == 0:

@@ -19,6 +19,7 @@ from flight_server.service.table_upkeep import TableUpkeep
 class Who(StrEnum):
     """Who may call an action; handlers narrow it to what the caller may touch."""
 
+    ANYONE = "anyone"
     SELF = "self / admin"
     READ = "read"
     WRITE = "write"

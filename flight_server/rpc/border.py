@@ -16,14 +16,17 @@ import pyarrow.flight as fl
 
 from flight_server import errors
 from flight_server.rpc import status
-from flight_server.rpc.middleware import Caller, caller_of
+from flight_server.rpc.middleware import Caller, address_of, caller_of, no_credentials
+from flight_server.service.recording import Record, Recorder
 from flight_server.service.request import Request
 from flight_server.service.session_options import TEXT_CHARACTERS_MAX, SessionOptions
 from flight_server.service.sessions import Sessions
+from policies.names import Principal, Role
 
 _NAME_CHARACTERS_MAX = 256
 KEY_CHARACTERS_MAX = 200
 _NO_OPTIONS = SessionOptions()
+NOBODY = Principal(user_id="", username="", role=Role.PENDING)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -64,28 +67,33 @@ class InFlight:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A running call: its caller, its context, and how its errors are put for its client."""
+    """A running call: its caller, its record, and how its errors are put for its client."""
 
     context: fl.ServerCallContext
     caller: Caller
+    record: Record
     flight_errors: bool
 
     def request(self, sessions: Sessions, *, default_bucket: str, default_schema: str) -> Request:
         """Return the request for the use cases.
 
         Of settings, headers and the options of the session, the later ones win.
-        Raises InvalidRequest for headers that ask for what cannot be. That is not found out before
+        Raises Unauthenticated for a call without credentials, InvalidRequest for headers that ask
+        for what cannot be. That is not found out before
         the call starts, because an error there could not say its code to every client.
         """
         caller, peer = self.caller, self.context.peer()
+        signed_in = caller.signed_in
+        if signed_in is None:
+            raise no_credentials()
         _check(caller)
-        principal = caller.signed_in.principal
+        principal = signed_in.principal
         keys = caller.marks.keys(principal.user_id, peer)
         session = sessions.find(keys)
         options = _NO_OPTIONS if session is None else session.options
         return Request(
             principal=principal,
-            session_id=caller.signed_in.session_id,
+            session_id=signed_in.session_id,
             request_id=caller.request_id,
             bucket=options.catalog or caller.bucket or default_bucket,
             schema=options.schema or default_schema,
@@ -98,6 +106,26 @@ class Call:
             session_keys=keys,
             peer=peer,
             user_agent=caller.user_agent,
+            address=caller.address or address_of(peer) or "",
+            token_id=signed_in.token_id,
+            tier=signed_in.tier,
+            record=self.record,
+        )
+
+    def anybodys(self) -> Request:
+        """Return the request of an action that needs no credentials; its principal is nobody."""
+        peer = self.context.peer()
+        return Request(
+            principal=NOBODY,
+            session_id="",
+            request_id=self.caller.request_id,
+            bucket="",
+            schema="",
+            is_cancelled=self.context.is_cancelled,
+            peer=peer,
+            user_agent=self.caller.user_agent,
+            address=self.caller.address or address_of(peer) or "",
+            record=self.record,
         )
 
     def translate(self, error: BaseException) -> Exception:
@@ -132,6 +160,7 @@ class Bordered(Protocol):
     """What a server needs for its methods to be bordered."""
 
     in_flight: InFlight
+    recorder: Recorder
 
 
 S = TypeVar("S", bound=Bordered)
@@ -144,21 +173,29 @@ def bordered(
 ) -> Callable[Concatenate[S, fl.ServerCallContext, P], R]:
     """Wrap a Flight method.
 
-    It gets a ``Call`` in place of the context, and nothing but statuses leaves it.
+    It gets a ``Call`` in place of the context, nothing but statuses leaves it, and the record of
+    the call is settled when it returns; that of a stream when the stream ends.
     """
+    name = method.__name__.strip("_")
 
     @functools.wraps(method)
     def handler(self: S, context: fl.ServerCallContext, /, *args: P.args, **kwargs: P.kwargs) -> R:
         self.in_flight.enter()
         try:
             try:
-                call = Call(context, caller_of(context), flight_errors)
+                caller = caller_of(context)
+                circumstances = caller.circumstances(name, context.peer())
+                call = Call(context, caller, self.recorder.open(circumstances), flight_errors)
             except errors.LakeflightError as error:
                 raise status.translate(error, incident="", flight_errors=flight_errors) from None
             try:
-                return method(self, call, *args, **kwargs)
+                result = method(self, call, *args, **kwargs)
             except BaseException as error:  # noqa: BLE001  the border lets nothing through
+                call.record.settle(error)
                 raise call.translate(error) from None
+            if not isinstance(result, fl.GeneratorStream):
+                call.record.settle()
+            return result
         finally:
             self.in_flight.leave()
 
@@ -178,6 +215,8 @@ class BorderedStream:
         self._call = call
         self._batches: Iterator[pa.RecordBatch] | None = batches
         self._in_flight = in_flight
+        self._rows = 0
+        self._bytes = 0
         in_flight.enter()
 
     def __iter__(self) -> BorderedStream:
@@ -187,16 +226,22 @@ class BorderedStream:
         if self._batches is None:
             raise StopIteration
         try:
-            return next(self._batches)
+            batch = next(self._batches)
         except StopIteration:
-            self.close()
+            self._end(None)
             raise
         except BaseException as error:  # noqa: BLE001  the border lets nothing through
-            self.close()
+            self._end(error)
             raise self._call.translate(error) from None
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        return batch
 
     def close(self) -> None:
-        """End the stream, whether or not it was read to its end."""
+        """End the stream; one that was not read to its end was cancelled by its client."""
+        self._end(errors.Cancelled("the client did not read the result to its end"))
+
+    def _end(self, error: BaseException | None) -> None:
         batches, self._batches = self._batches, None
         if batches is None:
             return
@@ -205,6 +250,8 @@ class BorderedStream:
             if close is not None:
                 close()
         finally:
+            self._call.record.note(rows=self._rows, byte_count=self._bytes)
+            self._call.record.settle(error)
             self._in_flight.leave()
 
     def __del__(self) -> None:

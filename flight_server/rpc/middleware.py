@@ -9,15 +9,18 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.flight as fl
 
 from flight_server import errors
 from flight_server.rpc import status
+from flight_server.service.recording import Circumstances, Effect, Recorder
 from flight_server.service.request import SessionKey
-from flight_server.service.signin import SignedIn, SignIn
+from flight_server.service.signin import Origin, SignedIn, SignIn
 
 MIDDLEWARE = "caller"
 COOKIE = "lakeflight_session"
@@ -61,9 +64,13 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, proven, and what their headers ask for."""
+    """Who calls, and what their headers ask for.
 
-    signed_in: SignedIn
+    ``signed_in`` is None for a call without credentials, which only the start of an account or of
+    a session may be. ``address`` is what a trusted proxy says of where the call came from.
+    """
+
+    signed_in: SignedIn | None
     request_id: str
     bucket: str | None
     reads_rpc_status: bool
@@ -72,6 +79,22 @@ class Caller:
     idempotency_key: str | None = None
     user_agent: str = ""
     marks: Marks = Marks()
+    address: str | None = None
+
+    def circumstances(self, method: str, peer: str | None = None) -> Circumstances:
+        """Return what is known of a call of this caller, for its record."""
+        who = self.signed_in
+        return Circumstances(
+            request_id=self.request_id,
+            method=method,
+            user_id=None if who is None else who.principal.user_id,
+            username=None if who is None else who.principal.username,
+            session_id=None if who is None else who.session_id,
+            purpose=self.purpose,
+            query_tag=self.query_tag,
+            address=self.address or address_of(peer),
+            user_agent=self.user_agent or None,
+        )
 
 
 class CallerMiddleware(fl.ServerMiddleware):
@@ -96,50 +119,70 @@ class CallerMiddleware(fl.ServerMiddleware):
 class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
     """Identifies the caller at the start of each call.
 
-    A call without a valid identity does not start.
+    A call with credentials that prove nobody does not start; one without any starts if it is an
+    action, because some of them are how accounts and sessions begin. ``address_header`` is the
+    header in which a trusted proxy says where a call came from.
     """
 
     def __init__(
         self,
         signin: SignIn,
+        recorder: Recorder,
         *,
         random_bytes: Callable[[int], bytes],
         is_draining: Callable[[], bool],
+        address_header: str | None = None,
     ) -> None:
         super().__init__()
         self._signin = signin
+        self._recorder = recorder
         self._random_bytes = random_bytes
         self._is_draining = is_draining
+        self._address_header = address_header
 
     def start_call(
         self, info: fl.CallInfo, headers: Mapping[str, Sequence[str | bytes]]
     ) -> CallerMiddleware:
         """Return the middleware of this call, or raise the status that refuses it."""
-        request_id = self._random_bytes(8).hex()
         user_agent = _header(headers, "user-agent") or ""
-        reads_rpc_status = any(name in user_agent for name in _RPC_STATUS_CLIENTS)
+        caller = Caller(
+            signed_in=None,
+            request_id=self._random_bytes(8).hex(),
+            bucket=_header(headers, "x-lakehouse-bucket") or None,
+            reads_rpc_status=any(name in user_agent for name in _RPC_STATUS_CLIENTS),
+            purpose=_header(headers, "x-lakehouse-purpose") or None,
+            query_tag=_header(headers, "x-lakehouse-query-tag") or None,
+            user_agent=user_agent,
+            address=self._forwarded(headers),
+        )
         try:
             # Which action it is cannot be seen here, and those that end something are still served.
             if self._is_draining() and info.method is not fl.FlightMethod.DO_ACTION:
                 raise stopping()
-            signed_in, fresh = self._identify(_header(headers, "authorization"))
-            caller = Caller(
+            authorization = _header(headers, "authorization")
+            if authorization is None and info.method is fl.FlightMethod.DO_ACTION:
+                return CallerMiddleware(caller, None)
+            signed_in, fresh = self._identify(authorization, caller)
+            caller = replace(
+                caller,
                 signed_in=signed_in,
-                request_id=request_id,
-                bucket=_header(headers, "x-lakehouse-bucket") or None,
-                reads_rpc_status=reads_rpc_status,
-                purpose=_header(headers, "x-lakehouse-purpose") or None,
-                query_tag=_header(headers, "x-lakehouse-query-tag") or None,
                 idempotency_key=_idempotency_key(info, headers),
-                user_agent=user_agent,
                 marks=self._marks(info, headers, signed_in.session_id, is_new=fresh),
             )
         except BaseException as error:  # noqa: BLE001  the border lets nothing through
+            self._recorder.open(caller.circumstances(_name(info))).settle(error)
             raise status.translate(
-                error, incident=request_id, reads_rpc_status=reads_rpc_status
+                error, incident=caller.request_id, reads_rpc_status=caller.reads_rpc_status
             ) from None
         answers = fresh or info.method is fl.FlightMethod.HANDSHAKE
         return CallerMiddleware(caller, signed_in.token if answers else None)
+
+    def _forwarded(self, headers: Mapping[str, Sequence[str | bytes]]) -> str | None:
+        """Return the address that the nearest proxy, the only one to be trusted, has added."""
+        if self._address_header is None:
+            return None
+        value = _header(headers, self._address_header) or ""
+        return address_of(value.rpartition(",")[2].strip())
 
     def _marks(
         self,
@@ -161,10 +204,10 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
             new_cookie = self._random_bytes(_COOKIE_BYTES).hex()
         return Marks(cookie, new_cookie, token_session, new_token_session)
 
-    def _identify(self, authorization: str | None) -> tuple[SignedIn, bool]:
-        """Return the caller, and whether a new token was made for them."""
+    def _identify(self, authorization: str | None, caller: Caller) -> tuple[SignedIn, bool]:
+        """Return who it is, and whether a new token was made for them."""
         if authorization is None:
-            raise errors.Unauthenticated("sign in: this call carries no credentials")
+            raise no_credentials()
         if len(authorization) > _CREDENTIALS_BYTES_MAX:
             raise errors.Unauthenticated("the credentials are too long")
         scheme, _, value = authorization.partition(" ")
@@ -172,8 +215,17 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
             return self._signin.by_token(value.strip()), False
         if scheme.lower() == "basic":
             username, password = basic_credentials(value.strip())
-            return self._signin.by_password(username, password), True
+            return self._by_password(username, password, caller=caller), True
         raise errors.Unauthenticated("sign in with Basic or Bearer credentials")
+
+    def _by_password(self, username: str, password: str, *, caller: Caller) -> SignedIn:
+        origin = Origin(address=caller.address, user_agent=caller.user_agent)
+        signed_in = self._signin.by_password(username, password, origin=origin)
+        known = replace(caller, signed_in=signed_in)
+        record = self._recorder.open(known.circumstances("handshake"))
+        record.intend("auth.login", effect=Effect.CHANGE)
+        record.settle()
+        return signed_in
 
 
 class OpenHandshake(fl.ServerAuthHandler):
@@ -217,8 +269,38 @@ def caller_of(context: fl.ServerCallContext) -> Caller:
     """
     middleware = context.get_middleware(MIDDLEWARE)
     if not isinstance(middleware, CallerMiddleware):
-        raise errors.Unauthenticated("sign in: this call carries no credentials")
+        raise no_credentials()
     return middleware.caller
+
+
+def no_credentials() -> errors.Unauthenticated:
+    """Return the error for a call that says nothing of who makes it."""
+    return errors.Unauthenticated("sign in: this call carries no credentials")
+
+
+def address_of(peer: str | None) -> str | None:
+    """Return the address of a peer without its port; None where there is none.
+
+    gRPC writes ``ipv4:127.0.0.1:50051`` and ``ipv6:%5B::1%5D:50051``; proxies a bare address.
+    """
+    if not peer:
+        return None
+    text = unquote(peer)
+    for prefix in ("ipv4:", "ipv6:"):
+        text = text.removeprefix(prefix)
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+def _name(info: fl.CallInfo) -> str:
+    """Return the method of a call in snake case."""
+    return str(info.method).rpartition(".")[2].lower()
 
 
 def _cookie(headers: Mapping[str, Sequence[str | bytes]]) -> str | None:

@@ -17,7 +17,16 @@ from flight_server.rpc.table_actions import TABLE_ACTIONS
 from flight_server.service.json_rows import Number
 from flight_server.service.request import Request
 
-__all__ = ["OWN_ACTIONS", "Field", "OwnActions", "Shape", "UseCases", "Who", "read_body"]
+__all__ = [
+    "OPEN_ACTIONS",
+    "OWN_ACTIONS",
+    "Field",
+    "OwnActions",
+    "Shape",
+    "UseCases",
+    "Who",
+    "read_body",
+]
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -63,6 +72,9 @@ OWN_ACTIONS: Mapping[str, Shape] = {
     ),
     **TABLE_ACTIONS,
 }
+
+# Those that may be called without credentials: they are how accounts and sessions begin.
+OPEN_ACTIONS = frozenset(name for name, shape in OWN_ACTIONS.items() if shape.who is Who.ANYONE)
 
 
 class OwnActions:

@@ -25,13 +25,14 @@ from flight_server.rpc.middleware import (
     OpenHandshake,
     stopping,
 )
-from flight_server.rpc.own_actions import OWN_ACTIONS, OwnActions
+from flight_server.rpc.own_actions import OPEN_ACTIONS, OWN_ACTIONS, OwnActions
 from flight_server.rpc.own_actions import UseCases as OwnUseCases
 from flight_server.rpc.puts import Incoming, read_parameters
 from flight_server.rpc.session_actions import HANDLERS as SESSION_ACTIONS
 from flight_server.rpc.session_actions import SessionActions
 from flight_server.service.loads import Loads
 from flight_server.service.queries import Queries
+from flight_server.service.recording import Recorder
 from flight_server.service.request import Request
 from flight_server.service.sessions import Sessions
 from flight_server.service.statements import Bound, Statements
@@ -78,10 +79,14 @@ class UseCases:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A certificate chain and its private key, both PEM."""
+    """A certificate chain and its private key; with authorities, clients need certificates too.
+
+    All are PEM.
+    """
 
     certificate: bytes
     key: bytes
+    client_authorities: bytes | None = None
 
 
 class LakehouseServer(fl.FlightServerBase):
@@ -94,11 +99,13 @@ class LakehouseServer(fl.FlightServerBase):
         *,
         callers: CallerMiddlewareFactory,
         in_flight: InFlight,
+        recorder: Recorder,
         tls: Tls | None = None,
         defaults: Defaults | None = None,
     ) -> None:
         # Calls may come in before the base class has returned.
         self.in_flight = in_flight
+        self.recorder = recorder
         self._statements = use_cases.statements
         self._queries = use_cases.queries
         self._loads = use_cases.loads
@@ -112,6 +119,8 @@ class LakehouseServer(fl.FlightServerBase):
             auth_handler=OpenHandshake(),
             middleware={MIDDLEWARE: callers},
             tls_certificates=None if tls is None else [(tls.certificate, tls.key)],
+            verify_client=tls is not None and tls.client_authorities is not None,
+            root_certificates=None if tls is None else tls.client_authorities,
         )
 
     @bordered
@@ -135,7 +144,7 @@ class LakehouseServer(fl.FlightServerBase):
             total_records=planned.total_records,
         )
 
-    def _describe_schema(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
+    def _get_schema(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
         command = _command_of(descriptor)
         if isinstance(command, CATALOG_COMMANDS):
             return fl.SchemaResult(self._catalog.schema(command))
@@ -144,7 +153,7 @@ class LakehouseServer(fl.FlightServerBase):
         )
 
     # pyarrow turns any Flight error of this one method into UNKNOWN.
-    get_schema = bordered(_describe_schema, flight_errors=False)
+    get_schema = bordered(_get_schema, flight_errors=False)
 
     @bordered
     def do_get(self, call: Call, ticket: fl.Ticket) -> fl.FlightDataStream:
@@ -218,17 +227,18 @@ class LakehouseServer(fl.FlightServerBase):
         name = action.type
         if self.in_flight.is_draining and name not in FINISHING_ACTIONS:
             raise stopping()
+        request = call.anybodys() if name in OPEN_ACTIONS else self._request(call)
         if name in UNSUPPORTED_ACTIONS:
             raise errors.Unsupported(f"{name}: {UNSUPPORTED_ACTIONS[name]}")
         data = action.body.to_pybytes()
         if name in OWN_ACTIONS:
-            answers = self._own_actions.run(self._request(call), name, data)
+            answers = self._own_actions.run(request, name, data)
             return (fl.Result(pa.py_buffer(answer)) for answer in answers)
         body = actions.decode_action(name, data)
         if type(body) in SESSION_ACTIONS:
-            answer = self._session_actions.answer(self._request(call), body)
+            answer = self._session_actions.answer(request, body)
             return iter([_result(name, answer)])
-        return iter(_ACTIONS[type(body)](self, self._request(call), body))
+        return iter(_ACTIONS[type(body)](self, request, body))
 
     @bordered
     def list_actions(self, call: Call) -> list[fl.ActionType]:

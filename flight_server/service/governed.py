@@ -38,7 +38,8 @@ from flight_server.sql.names import AsOf, parse_history_name
 from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snapshot
-from flight_server.storage.system import VIEWS, SystemTable
+from flight_server.storage.system import SystemTable
+from flight_server.storage.system_tables import VIEWS
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, Privilege, TableRef

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flight_server.engine.base import Temporary
+from flight_server.service.recording import UNRECORDED, Record
 from policies.names import Principal
 
 # What a session is found by: the kind of mark, whose it is, and the mark itself. The owner is part
@@ -22,6 +23,9 @@ class Request:
     and ``timeout_seconds`` are what settings, headers and the options of the session come to.
     ``temporary`` are the temporary tables of the session, None when it has none. The first of
     ``session_keys`` finds the session; the others will find it too when it is made by this call.
+    ``session_id`` and ``token_id`` name the sign-in and the token that prove the caller, ``tier``
+    is what they may use; ``record`` is what goes on record of the call. ``address`` is where the
+    call came from, without the port.
     """
 
     principal: Principal
@@ -38,3 +42,7 @@ class Request:
     session_keys: tuple[SessionKey, ...] = ()
     peer: str = ""
     user_agent: str = ""
+    address: str = ""
+    token_id: str = ""
+    tier: str = ""
+    record: Record = UNRECORDED

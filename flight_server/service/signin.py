@@ -14,12 +14,26 @@ TOKEN_USER = "token"  # noqa: S105  a user name, not a password
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a sign-in comes from, as far as it is known."""
+
+    address: str | None = None
+    user_agent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A caller who has proven who they are; ``token`` is what proves it on the next call."""
+    """A caller who has proven who they are; ``token`` is what proves it on the next call.
+
+    ``token_id`` names that token where it can be revoked by itself, ``tier`` is what the caller may
+    use.
+    """
 
     principal: Principal
     session_id: str
     token: str
+    token_id: str = ""
+    tier: str = ""
 
 
 class SignIn:
@@ -36,7 +50,13 @@ class SignIn:
         self._tokens = tokens
         self._random_bytes = random_bytes
 
-    def by_password(self, username: str, password: str) -> SignedIn:
+    def by_password(
+        self,
+        username: str,
+        password: str,
+        *,
+        origin: Origin,  # noqa: ARG002  not kept yet
+    ) -> SignedIn:
         """Sign in with a password.
 
         The user ``token`` gives a token in its place. Raises Unauthenticated.
@@ -48,13 +68,25 @@ class SignIn:
         token = self._tokens.issue(
             user.user_id, session_id, role=user.role, tier=user.subscription_tier
         )
-        return SignedIn(user.as_principal(), session_id, token.text)
+        return SignedIn(
+            user.as_principal(),
+            session_id,
+            token.text,
+            token_id=token.claims.token_id,
+            tier=user.subscription_tier,
+        )
 
     def by_token(self, token: str) -> SignedIn:
         """Recognise a caller by a token that this server issued. Raises Unauthenticated."""
         claims = self._tokens.verify(token)
         user = self._active(claims.user_id)
-        return SignedIn(user.as_principal(), claims.session_id, token)
+        return SignedIn(
+            user.as_principal(),
+            claims.session_id,
+            token,
+            token_id=claims.token_id,
+            tier=user.subscription_tier,
+        )
 
     def _active(self, user_id: str) -> User:
         try:

@@ -44,6 +44,7 @@ from flight_server.storage.delta_actions import (
     schema_text,
 )
 from flight_server.storage.durable import make_folder, remove_files, write_once
+from flight_server.storage.system_tables import TableSpec
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, Row]
@@ -58,58 +59,6 @@ _WRITER_VERSION_MAX = 2
 _IN_PLACE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class TableSpec:
-    """One of the server's own tables: its folder below the system folder, its columns, its key."""
-
-    name: str
-    key: str
-    schema: pa.Schema
-
-
-_TIME = pa.timestamp("us", tz="UTC")
-
-USERS = TableSpec(
-    name="auth/users",
-    key="user_id",
-    schema=pa.schema(
-        [
-            pa.field("user_id", pa.string(), nullable=False),
-            pa.field("username", pa.string(), nullable=False),
-            pa.field("email", pa.string()),
-            pa.field("password_hash", pa.string(), nullable=False),
-            pa.field("role", pa.string(), nullable=False),
-            pa.field("custom_roles", pa.list_(pa.string())),
-            pa.field("subscription_tier", pa.string(), nullable=False),
-            pa.field("is_active", pa.bool_(), nullable=False),
-            pa.field("created_at", _TIME, nullable=False),
-            pa.field("updated_at", _TIME, nullable=False),
-        ]
-    ),
-)
-
-VIEWS = TableSpec(
-    name="catalog/views",
-    key="view",
-    schema=pa.schema(
-        [
-            pa.field("view", pa.string(), nullable=False),  # bucket/schema/name: none holds a slash
-            pa.field("bucket", pa.string(), nullable=False),
-            pa.field("schema", pa.string(), nullable=False),
-            pa.field("name", pa.string(), nullable=False),
-            pa.field("definition", pa.string(), nullable=False),
-            pa.field("default_bucket", pa.string(), nullable=False),
-            pa.field("default_schema", pa.string(), nullable=False),
-            pa.field("columns", pa.list_(pa.string())),
-            pa.field("arrow_schema", pa.binary(), nullable=False),
-            pa.field("comment", pa.string()),
-            pa.field("owner_id", pa.string(), nullable=False),
-            pa.field("created_at", _TIME, nullable=False),
-        ]
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ import pytest
 from flight_server import errors
 from flight_server.auth.passwords import PasswordOptions, Passwords
 from flight_server.auth.users import UserStore
-from flight_server.storage.system import USERS, Rows, SystemTable
+from flight_server.storage.system import Rows, SystemTable
+from flight_server.storage.system_tables import USERS
 from policies.names import Principal, Role
 from tests.clocks import StandingClock
 

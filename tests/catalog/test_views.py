@@ -25,7 +25,8 @@ from flight_server.errors import (
 )
 from flight_server.sql.commands import IfThere
 from flight_server.storage.locations import locate_all
-from flight_server.storage.system import VIEWS, SystemTable
+from flight_server.storage.system import SystemTable
+from flight_server.storage.system_tables import VIEWS
 from policies.names import TableRef
 from tests import tables as zoo
 from tests.clocks import StandingClock

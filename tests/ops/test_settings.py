@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from flight_server import errors
-from flight_server.ops.settings import Settings, debugging, inherited_environment, load
+from flight_server.ops.sections import Section
+from flight_server.ops.settings import (
+    GrantSettings,
+    IssuerSettings,
+    Settings,
+    TierSettings,
+    debugging,
+    inherited_environment,
+    load,
+)
 from policies.names import Privilege
 from policies.rules import Effect, Grant
 
@@ -260,15 +269,19 @@ def test_the_version_of_the_book_is_that_of_its_content(tmp_path: Path) -> None:
 
 
 def test_every_setting_has_a_meaning_and_a_limit_names_its_bound() -> None:
-    for name, field in Settings.model_fields.items():
-        if name == "grants":
-            continue
-        assert isinstance(field.annotation, type)
-        for key, inner in field.annotation.model_fields.items():
+    sections: dict[str, type[Section]] = {
+        name: field.annotation
+        for name, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+    }
+    sections |= {"issuers": IssuerSettings, "tiers": TierSettings, "grants": GrantSettings}
+    assert sections.keys() == Settings.model_fields.keys()
+    for name, section in sections.items():
+        for key, inner in section.model_fields.items():
             assert inner.description, f"{name}.{key}"
             if inner.annotation in (int, float):
                 assert inner.metadata, f"{name}.{key} has no bounds"
-    assert len(list(load(None, {}, environ={}).entries())) > 35
+    assert len(list(load(None, {}, environ={}).entries())) > 60
 
 
 def test_processes_of_the_server_inherit_no_secret() -> None:
@@ -298,3 +311,44 @@ def test_a_deny_on_a_bucket_with_a_dash_is_a_deny_on_its_catalog() -> None:
         environ={},
     )
     assert settings.policy_book().grants[0].resource == ("my_data",)
+
+
+def test_a_tier_that_is_set_in_part_keeps_the_usual_numbers(tmp_path: Path) -> None:
+    text = "[tiers.free]\nrequests_per_minute_max = 30\n[tiers.lab]\nsessions_max = 3\n"
+    tiers = load(write(tmp_path, text), {}, environ={}).all_tiers
+    assert tiers["free"] == TierSettings(
+        requests_per_minute_max=30,
+        queries_per_day_max=100,
+        concurrent_queries_max=2,
+        sessions_max=10,
+    )
+    assert tiers["lab"] == TierSettings(sessions_max=3)
+    assert tiers["enterprise"] == TierSettings()
+
+
+def test_an_issuer_is_read_from_the_file_and_from_the_environment(tmp_path: Path) -> None:
+    text = '[issuers.company]\nissuer = "https://login.example.com"\naudience = "lakeflight"\n'
+    assert load(write(tmp_path, text), {}, environ={}).issuers["company"].algorithms == ("RS256",)
+    variable = {"LAKEFLIGHT_ISSUERS": '{"a": {"issuer": "https://a.example", "audience": "x"}}'}
+    assert load(None, {}, environ=variable).issuers["a"].audience == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ('issuer = "http://login.example.com"\naudience = "x"', "https"),
+        ('issuer = "https://a.example"\naudience = "x"\nalgorithms = ["none"]', "algorithms"),
+        ('issuer = "https://a.example"\naudience = "x"\ndefault_role = "admin"', "default_role"),
+        ('issuer = "https://a.example"\naudience = "x"\ndefault_tier = "gold"', "gold"),
+        ('audience = "x"', "issuer"),
+    ],
+)
+def test_an_issuer_that_cannot_be_trusted_is_refused(tmp_path: Path, text: str, word: str) -> None:
+    assert word in refused(write(tmp_path, f"[issuers.company]\n{text}\n"))
+
+
+def test_a_read_only_server_keeps_a_state_of_its_own() -> None:
+    both = {"storage.primary": "/lake"}
+    assert load(None, both, environ={}).storage.state_path == Path("/lake/.lakeflight")
+    reader = load(None, {**both, "storage.read_only": True}, environ={}).storage
+    assert reader.state_path == Path("/lake/.lakeflight/_reader")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import adbc_driver_flightsql.dbapi as flightsql
@@ -16,6 +17,7 @@ from flight_server import errors
 from flight_server.rpc.border import BorderedStream, Call, InFlight, bordered
 from flight_server.rpc.middleware import MIDDLEWARE, Caller, CallerMiddleware
 from flight_server.rpc.status import MESSAGE_BYTES_MAX
+from flight_server.service.recording import UNRECORDED, Forgetful
 from flight_server.service.signin import SignedIn
 from policies.names import Principal, Role
 from tests.rpc import plain
@@ -78,6 +80,7 @@ class RaisingServer(fl.FlightServerBase):  # type: ignore[misc]  # untyped for u
 
     def __init__(self) -> None:
         self.in_flight = InFlight()
+        self.recorder = Forgetful()
         super().__init__("grpc+tcp://127.0.0.1:0", middleware={MIDDLEWARE: _Everybody()})
 
     @bordered
@@ -203,7 +206,7 @@ def test_a_stream_that_was_never_read_counts_out_when_it_is_dropped() -> None:
         def close(self) -> None:
             closed.append(True)
 
-    call: Any = None  # only for errors
+    call: Any = SimpleNamespace(record=UNRECORDED)
     stream = BorderedStream(call, Batches(), in_flight)
     assert in_flight._running == 1
     del stream

@@ -18,7 +18,8 @@ from flight_server.clock import SystemClock
 from flight_server.ops.accounts import open_users
 from flight_server.ops.settings import load
 from flight_server.protocol import actions, commands
-from flight_server.storage.system import USERS, SystemTable
+from flight_server.storage.system import SystemTable
+from flight_server.storage.system_tables import USERS
 from tests.rpc.plain import METHODS, Caller, action, descriptor, put, ticket
 from tests.servers import ADMIN_PASSWORD, Server
 

@@ -25,7 +25,8 @@ from flight_server.errors import (
 from flight_server.service.permits import Permits, check_new_name
 from flight_server.sql.commands import CreateView, DropView, IfThere
 from flight_server.storage.locations import locate_all
-from flight_server.storage.system import VIEWS, SystemTable
+from flight_server.storage.system import SystemTable
+from flight_server.storage.system_tables import VIEWS
 from policies.book import PolicyBook
 from policies.names import Privilege, TableRef
 from policies.rules import Effect, Grant

@@ -20,7 +20,8 @@ from flight_server.service.governed import GovernedTables, governed_tables, tabl
 from flight_server.sql.commands import IfThere
 from flight_server.sql.names import AsOf
 from flight_server.storage.locations import locate_all
-from flight_server.storage.system import VIEWS, SystemTable
+from flight_server.storage.system import SystemTable
+from flight_server.storage.system_tables import VIEWS
 from flight_server.storage.write import append
 from policies.book import PolicyBook
 from policies.names import Principal, Role, TableRef

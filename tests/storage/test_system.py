@@ -16,7 +16,8 @@ from deltalake import DeltaTable, write_deltalake
 from flight_server import errors
 from flight_server.clock import SystemClock
 from flight_server.storage import system
-from flight_server.storage.system import Change, Row, Rows, SystemTable, TableSpec
+from flight_server.storage.system import Change, Row, Rows, SystemTable
+from flight_server.storage.system_tables import TableSpec
 from tests.clocks import StandingClock
 
 COLUMNS: list[pa.Field[Any]] = [

@@ -1,0 +1,142 @@
+"""What goes on record of a call: the intent before the deed, the outcome after it.
+
+Every call has one ``Record``. The border settles it, whatever way the call ends; a use case says
+what it is about to do before it does it, and adds what came of it. A call that only prepares, such
+as describing a query, intends nothing and leaves nothing behind, unless it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from policies.names import TableRef
+
+# What a detail may be: a value that JSON can hold, flat. Never a secret, a bound value or a cell.
+Detail = str | int | float | bool | None
+
+
+class Effect(StrEnum):
+    """What an action does to the world, which decides how surely its intent is on record."""
+
+    # Rows or names leave; nothing changes. The intent is on its way to the disk when ``intend``
+    # returns, and there when ``confirm`` does, which comes before the first row leaves.
+    READ = "read"
+    # Something changes, or somebody uses the rights of an administrator. The intent is on the disk
+    # when ``intend`` returns.
+    CHANGE = "change"
+
+
+class Record(Protocol):
+    """What the audit log will say of one call; for the threads of that call, one after another."""
+
+    def intend(
+        self,
+        action: str,
+        resource: str = "",
+        *,
+        effect: Effect,
+        details: Mapping[str, Detail] | None = None,
+    ) -> None:
+        """Put on record what is about to be done; only the first of a call counts.
+
+        Raises Unavailable (``audit_unavailable``) when it cannot be, and then it must not be done.
+        """
+        ...
+
+    def confirm(self) -> None:
+        """Wait until the intent would survive a power cut; raises as ``intend`` does."""
+        ...
+
+    def note(
+        self,
+        *,
+        rows: int | None = None,
+        byte_count: int | None = None,
+        tables: Mapping[TableRef, int | None] | None = None,
+        engine_seconds: float | None = None,
+    ) -> None:
+        """Add what is known of the outcome; what is given replaces what was given before.
+
+        Rows and bytes are those that went out or were changed, ``tables`` those that were read,
+        each with its version, ``engine_seconds`` the time that workers spent.
+        """
+        ...
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Put the outcome on record, once; nothing raises here.
+
+        An error without an intent is on record as well: somebody was refused.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of a call when it starts.
+
+    ``method`` is the Flight method in snake case; ``user_id``, ``username`` and ``session_id`` are
+    None for a call that proved no identity; ``address`` is without port, None where it cannot be
+    known.
+    """
+
+    request_id: str
+    method: str
+    user_id: str | None = None
+    username: str | None = None
+    session_id: str | None = None
+    purpose: str | None = None
+    query_tag: str | None = None
+    address: str | None = None
+    user_agent: str | None = None
+
+
+class Recorder(Protocol):
+    """Opens the record of each call."""
+
+    def open(self, circumstances: Circumstances) -> Record:
+        """Return the record of a call that starts now; nothing is written yet."""
+        ...
+
+
+class Unrecorded:
+    """Implements ``Record`` by forgetting: for what runs outside of any call."""
+
+    def intend(
+        self,
+        action: str,
+        resource: str = "",
+        *,
+        effect: Effect,
+        details: Mapping[str, Detail] | None = None,
+    ) -> None:
+        """Forget it."""
+
+    def confirm(self) -> None:
+        """Wait for nothing."""
+
+    def note(
+        self,
+        *,
+        rows: int | None = None,
+        byte_count: int | None = None,
+        tables: Mapping[TableRef, int | None] | None = None,
+        engine_seconds: float | None = None,
+    ) -> None:
+        """Forget it."""
+
+    def settle(self, error: BaseException | None = None) -> None:
+        """Forget it."""
+
+
+UNRECORDED = Unrecorded()
+
+
+class Forgetful:
+    """Implements ``Recorder`` by forgetting: for measuring what recording costs, and for tests."""
+
+    def open(self, circumstances: Circumstances) -> Record:  # noqa: ARG002  nothing is kept
+        """Return a record that goes nowhere."""
+        return UNRECORDED

@@ -1,0 +1,121 @@
+"""The columns and keys of the server's own tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class TableSpec:
+    """One of the server's own tables: its folder below the system folder, its columns, its key."""
+
+    name: str
+    key: str
+    schema: pa.Schema
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+
+
+def _columns(*fields: pa.Field[Any]) -> list[pa.Field[Any]]:
+    return list(fields)
+
+
+USERS = TableSpec(
+    name="auth/users",
+    key="user_id",
+    schema=pa.schema(
+        _columns(
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("username", pa.string(), nullable=False),
+            pa.field("email", pa.string()),
+            pa.field("password_hash", pa.string(), nullable=False),
+            pa.field("role", pa.string(), nullable=False),
+            pa.field("custom_roles", pa.list_(pa.string())),
+            pa.field("subscription_tier", pa.string(), nullable=False),
+            pa.field("is_active", pa.bool_(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("updated_at", _TIME, nullable=False),
+        )
+    ),
+)
+
+# One row for each sign-in. ``token_hash`` is that of the refresh token, whose number is
+# ``generation``: an earlier one that comes again was stolen, by whoever sends it or from them.
+SESSIONS = TableSpec(
+    name="auth/sessions",
+    key="session_id",
+    schema=pa.schema(
+        _columns(
+            pa.field("session_id", pa.string(), nullable=False),
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("token_hash", pa.string()),
+            pa.field("generation", pa.int64(), nullable=False),
+            pa.field("expires_at", _TIME, nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("ip_address", pa.string()),
+            pa.field("user_agent", pa.string()),
+            pa.field("revoked_at", _TIME),
+            pa.field("revoked_reason", pa.string()),
+        )
+    ),
+)
+
+# Personal access tokens, and the ids of other tokens that were revoked one by one.
+TOKENS = TableSpec(
+    name="auth/tokens",
+    key="token_id",
+    schema=pa.schema(
+        _columns(
+            pa.field("token_id", pa.string(), nullable=False),
+            pa.field("user_id", pa.string(), nullable=False),
+            pa.field("kind", pa.string(), nullable=False),
+            pa.field("name", pa.string()),
+            pa.field("token_hash", pa.string()),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("expires_at", _TIME, nullable=False),
+            pa.field("revoked_at", _TIME),
+        )
+    ),
+)
+
+GRANTS = TableSpec(
+    name="policy/grants",
+    key="grant_id",
+    schema=pa.schema(
+        _columns(
+            pa.field("grant_id", pa.string(), nullable=False),
+            pa.field("privilege", pa.string(), nullable=False),
+            pa.field("resource", pa.string(), nullable=False),
+            pa.field("user", pa.string()),
+            pa.field("role", pa.string()),
+            pa.field("effect", pa.string(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("created_by", pa.string()),
+        )
+    ),
+)
+
+VIEWS = TableSpec(
+    name="catalog/views",
+    key="view",
+    schema=pa.schema(
+        _columns(
+            pa.field("view", pa.string(), nullable=False),  # bucket/schema/name: none holds a slash
+            pa.field("bucket", pa.string(), nullable=False),
+            pa.field("schema", pa.string(), nullable=False),
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("definition", pa.string(), nullable=False),
+            pa.field("default_bucket", pa.string(), nullable=False),
+            pa.field("default_schema", pa.string(), nullable=False),
+            pa.field("columns", pa.list_(pa.string())),
+            pa.field("arrow_schema", pa.binary(), nullable=False),
+            pa.field("comment", pa.string()),
+            pa.field("owner_id", pa.string(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+        )
+    ),
+)
