@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from flight_server import errors
+from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.running import Running
 from flight_server.service.table_changes import TableChanges
@@ -64,6 +65,7 @@ class Shape:
     handler: Handler
     fields: Mapping[str, Field] = field(default_factory=dict)
     answer: str = "{}"
+    effect: Effect = Effect.CHANGE
 
     def usage(self) -> str:
         """Return the body as a template: ``{"query_id", "reason"?}``."""

@@ -91,6 +91,8 @@ class Call:
         keys = caller.marks.keys(principal.user_id, peer)
         session = sessions.find(keys)
         options = _NO_OPTIONS if session is None else session.options
+        purpose = options.purpose or caller.purpose
+        self.record.note(purpose=purpose)
         return Request(
             principal=principal,
             session_id=signed_in.session_id,
@@ -98,7 +100,7 @@ class Call:
             bucket=options.catalog or caller.bucket or default_bucket,
             schema=options.schema or default_schema,
             is_cancelled=self.context.is_cancelled,
-            purpose=options.purpose or caller.purpose,
+            purpose=purpose,
             query_tag=options.query_tag or caller.query_tag,
             timeout_seconds=options.query_timeout_seconds,
             idempotency_key=caller.idempotency_key,

@@ -15,6 +15,7 @@ from flight_server import errors
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.table_actions import TABLE_ACTIONS
 from flight_server.service.json_rows import Number
+from flight_server.service.recording import RESOURCE_CHARACTERS_MAX, Detail, Effect
 from flight_server.service.request import Request
 
 __all__ = [
@@ -29,6 +30,40 @@ __all__ = [
 ]
 
 BODY_BYTES_MAX = 16 * 1024 * 1024
+# The fields that go on record; of these, the first that is there says what an action is about.
+_RESOURCES = (
+    "table",
+    "resource",
+    "user_id",
+    "user",
+    "username",
+    "session_id",
+    "token_id",
+    "grant_id",
+    "query_id",
+    "name",
+)
+_RECORDED = (
+    *_RESOURCES,
+    "action",
+    "columns",
+    "custom_roles",
+    "dry_run",
+    "effect",
+    "expires_at",
+    "expires_in_seconds",
+    "from",
+    "idempotency_key",
+    "privilege",
+    "reason",
+    "retention_hours",
+    "role",
+    "tier",
+    "timestamp",
+    "to",
+    "version",
+)
+_DETAIL_CHARACTERS_MAX = 1000
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -60,6 +95,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
         "List the queries that run now",
         Who.SELF,
         _list_queries,
+        effect=Effect.READ,
         answer='for each {"query_id", "user_id", "username", "kind", "state", "statement",'
         ' "query_tag", "started_at", "rows"}',
     ),
@@ -90,12 +126,32 @@ class OwnActions:
         who may not, and what the use case raises.
         """
         shape = OWN_ACTIONS[name]
+        request.record.about(name)
         if shape.who is Who.ADMIN and not request.principal.is_admin:
             raise errors.PermissionDenied(f"{name} is for administrators")
         values = read_body(name, body)
+        resource, details = _on_record(values)
+        request.record.intend(name, resource, effect=shape.effect, details=details)
         # Errors come before the first answer, so nothing is half done when the call fails.
         answers = list(shape.handler(self._use_cases, request, values))
         return (json.dumps(answer).encode() for answer in answers)
+
+
+def _on_record(values: Values) -> tuple[str, dict[str, Detail]]:
+    """Return what is kept of a body: the thing that it is about, and what is safe to keep.
+
+    Only fields that are named here, so that no secret and no value of a cell can slip in.
+    """
+    found = {name: values[name] for name in _RECORDED if name in values}
+    resource = next((str(found[name]) for name in _RESOURCES if name in found), "")
+    details: dict[str, Detail] = {
+        name: value if isinstance(value, str | int | bool) else json.dumps(value)
+        for name, value in found.items()
+    }
+    return resource[:RESOURCE_CHARACTERS_MAX], {
+        name: value[:_DETAIL_CHARACTERS_MAX] if isinstance(value, str) else value
+        for name, value in details.items()
+    }
 
 
 def read_body(name: str, body: bytes) -> dict[str, Any]:

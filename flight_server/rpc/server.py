@@ -32,7 +32,7 @@ from flight_server.rpc.session_actions import HANDLERS as SESSION_ACTIONS
 from flight_server.rpc.session_actions import SessionActions
 from flight_server.service.loads import Loads
 from flight_server.service.queries import Queries
-from flight_server.service.recording import Recorder
+from flight_server.service.recording import Effect, Recorder
 from flight_server.service.request import Request
 from flight_server.service.sessions import Sessions
 from flight_server.service.statements import Bound, Statements
@@ -161,7 +161,11 @@ class LakehouseServer(fl.FlightServerBase):
         command = commands.decode_command(ticket.ticket)
         request = self._request(call)
         if isinstance(command, CATALOG_COMMANDS):
-            return fl.RecordBatchStream(self._catalog.reply(request, command))
+            request.record.intend("metadata.read", type(command).__name__, effect=Effect.READ)
+            request.record.confirm()
+            rows = self._catalog.reply(request, command)
+            request.record.note(rows=rows.num_rows)
+            return fl.RecordBatchStream(rows)
         if not isinstance(command, commands.TicketStatementQuery):
             raise errors.InvalidRequest("this is not a ticket; ask for flight info first")
         schema, batches = self._queries.stream(request, command.statement_handle)

@@ -8,6 +8,7 @@ from typing import Any
 from flight_server import errors
 from flight_server.protocol import actions, commands, flight
 from flight_server.service.queries import Queries
+from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.sessions import Sessions
 
@@ -23,6 +24,8 @@ class SessionActions:
 
     def answer(self, request: Request, body: actions.ActionRequest) -> actions.ActionResult:
         """Run an action and return its answer."""
+        if (action := _ON_RECORD.get(type(body))) is not None:
+            request.record.intend(action, effect=Effect.READ)
         return HANDLERS[type(body)](self, request, body)
 
     def _set_options(
@@ -88,6 +91,15 @@ HANDLERS: Mapping[type, Callable[[SessionActions, Request, Any], actions.ActionR
     flight.CancelFlightInfo: SessionActions._cancel,  # noqa: SLF001  our own table
     actions.CancelQuery: SessionActions._cancel_query,  # noqa: SLF001  our own table
     flight.RenewFlightEndpoint: SessionActions._renew,  # noqa: SLF001  our own table
+}
+
+# What each of them is called on record; the others tell and change nothing.
+_ON_RECORD: Mapping[type, str] = {
+    flight.SetSessionOptions: "session.set",
+    flight.CloseSession: "session.close",
+    flight.CancelFlightInfo: "query.cancel",
+    actions.CancelQuery: "query.cancel",
+    flight.RenewFlightEndpoint: "query.renew",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from flight_server import errors
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.border import KEY_CHARACTERS_MAX
+from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.table_changes import Changed, Upsert
 from flight_server.service.table_upkeep import Optimized
@@ -198,6 +199,7 @@ TABLE_ACTIONS: Mapping[str, Shape] = {
         {"table": _TABLE, "limit": Field(int, "How many at most", is_required=False)},
         'for each version {"version", "timestamp", "operation", "user_name", "request_id",'
         ' "operation_parameters", "rows"}',
+        effect=Effect.READ,
     ),
     "table.restore": Shape(
         "Make an older state the newest version",

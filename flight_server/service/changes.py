@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from flight_server.engine.base import Engine
 from flight_server.service.definitions import Definitions
+from flight_server.service.recording import Detail, Effect
 from flight_server.service.request import Request
-from flight_server.service.running import Running
+from flight_server.service.running import Running, on_record
 from flight_server.service.sessions import Sessions
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Targets
@@ -37,6 +38,26 @@ from flight_server.sql.commands import (
     Vacuum,
 )
 
+# What each kind of statement is called on record.
+_ACTIONS: Mapping[type, str] = {
+    Insert: "table.insert",
+    Update: "table.update",
+    Delete: "table.delete",
+    Merge: "table.merge",
+    Truncate: "table.truncate",
+    CreateTable: "table.create",
+    DropTable: "table.drop",
+    AlterTable: "table.alter",
+    CreateSchema: "schema.create",
+    DropSchema: "schema.drop",
+    CreateView: "view.create",
+    DropView: "view.drop",
+    Optimize: "table.optimize",
+    Vacuum: "table.vacuum",
+    Restore: "table.restore",
+    Use: "session.set",
+    SetOption: "session.set",
+}
 # What a statement answers whose effect is not counted in rows.
 NO_ROWS = -1
 
@@ -88,18 +109,43 @@ class Changes:
 
     def execute(self, request: Request, command: Command, bound: Bound) -> int:
         """Do it; return how many rows it changed, -1 where rows are not what it changes."""
+        _intend(request, command, bound.sql)
         with self._running.writing(request, bound.sql) as listed:
             counted = self._counted.get(type(command))
             if counted is not None:
-                return counted(listed, command, bound)
+                rows = counted(listed, command, bound)
+                request.record.note(rows=rows)
+                return rows
             self._others[type(command)](listed, command, bound)
             return NO_ROWS
 
     def report(self, request: Request, command: Vacuum) -> pa.Table:
         """Return what a dry run would do."""
+        request.record.intend(
+            "table.vacuum", str(command.target), effect=Effect.READ, details={"dry_run": True}
+        )
         return self._vacuum(request, command)
 
     def parameters(self, request: Request, bound: Bound) -> pa.Schema:
         """Return a field for each placeholder of the statement."""
         described = self._engine.describe(query_of(bound), is_cancelled=request.is_cancelled)
         return described.parameters
+
+
+def _intend(request: Request, command: Command, sql: str) -> None:
+    """Put on record what a statement is about to do, and to what."""
+    details: dict[str, Detail] = {"statement": on_record(sql)}
+    if request.query_tag is not None:
+        details["query_tag"] = request.query_tag
+    effect = Effect.READ if isinstance(command, Use | SetOption) else Effect.CHANGE
+    request.record.intend(
+        _ACTIONS[type(command)], _resource(command), effect=effect, details=details
+    )
+
+
+def _resource(command: Command) -> str:
+    if isinstance(command, SetOption):
+        return command.name
+    if isinstance(command, Use | CreateSchema | DropSchema):
+        return ".".join(name for name in (command.bucket, command.schema) if name)
+    return str(command.target)

@@ -20,6 +20,7 @@ from flight_server.protocol.commands import (
     TableNotExist,
 )
 from flight_server.service.making import Filled, Making
+from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.running import Running
 from flight_server.service.targets import Target, Targets, refuse_temporary
@@ -72,6 +73,7 @@ class Loads:
     def append(self, request: Request, ref: TableRef, incoming: Incoming) -> int:
         """Add rows to a table that is there; return how many."""
         refuse_temporary(ref)
+        request.record.intend("table.append", str(ref), effect=Effect.CHANGE)
         with self._running.writing(request, f"append to {ref}") as listed:
             target = self._targets.to_write(listed, ref, also_reads=False)
             return self._append(listed, target, _schema(incoming), incoming)
@@ -92,6 +94,16 @@ class Loads:
             command.catalog or request.bucket, command.schema or request.schema, command.table
         )
         refuse_temporary(ref)
+        request.record.intend(
+            "table.load",
+            str(ref),
+            effect=Effect.CHANGE,
+            details={
+                "if_exists": options.if_exists.name.lower(),
+                "if_not_exist": options.if_not_exist.name.lower(),
+                "temporary": command.temporary,
+            },
+        )
         with self._running.writing(request, f"load into {ref}") as listed:
             return self._ingest(listed, command, options, ref, incoming)
 

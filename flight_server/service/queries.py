@@ -24,8 +24,9 @@ from flight_server.engine.base import (
 )
 from flight_server.engine.messages import pin_from_json, pin_to_json
 from flight_server.protocol.tickets import JSON, Sealer
+from flight_server.service.recording import Detail, Effect, named
 from flight_server.service.request import Request
-from flight_server.service.running import Kind, Running
+from flight_server.service.running import Kind, Running, on_record
 from flight_server.sql.names import AsOf
 from flight_server.storage.arrow_types import stream_bytes
 from policies.names import Principal, TableRef
@@ -142,13 +143,25 @@ class Queries:
             parameters=base64.b64decode(payload.get("parameters", "")),
             temporary=_temporary_from_json(request, payload),
         )
+        self._intend(request, query, payload["query_id"])
         for pin in query.pins:
             self._check(request, pin)
         with self._running.enter(
             request, query.sql, kind=Kind.QUERY, query_id=payload["query_id"]
         ) as run:
             schema, batches = self._engine.stream(query, is_cancelled=run.is_cancelled)
+            # The disk was busy with the intent while the worker was busy with the query.
+            request.record.confirm()
             return schema, run.stream(batches)
+
+    def _intend(self, request: Request, query: Query, query_id: str) -> None:
+        tables = {pin.ref: pin.version for pin in query.pins}
+        request.record.note(tables=tables)
+        details: dict[str, Detail] = {"statement": on_record(query.sql), "query_id": query_id}
+        if request.query_tag is not None:
+            details["query_tag"] = request.query_tag
+        resource = named(tables)
+        request.record.intend("query", resource, effect=Effect.READ, details=details)
 
     def cancel(self, request: Request, ticket: bytes) -> bool:
         """End the query of a ticket, and refuse the ticket from now on; administrators may, too.
@@ -180,6 +193,7 @@ class Queries:
         return self._sealer.seal(_TICKET, payload, expires_at=expires_at), expires_at
 
     def _query(self, request: Request, sql: str, parameters: bytes) -> Query:
+        request.record.about("query", sql)
         return Query(
             sql=sql,
             principal=request.principal,

@@ -7,7 +7,7 @@ as describing a query, intends nothing and leaves nothing behind, unless it is r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -29,8 +29,27 @@ class Effect(StrEnum):
     CHANGE = "change"
 
 
+# A list of tables in a record ends after so many characters.
+RESOURCE_CHARACTERS_MAX = 2000
+
+
+def named(tables: Iterable[TableRef]) -> str:
+    """Return tables as the resource of a record: their full names, sorted, with commas between."""
+    text = ", ".join(sorted(map(str, tables)))
+    return (
+        text if len(text) <= RESOURCE_CHARACTERS_MAX else text[: RESOURCE_CHARACTERS_MAX - 1] + "…"
+    )
+
+
 class Record(Protocol):
     """What the audit log will say of one call; for the threads of that call, one after another."""
+
+    def about(self, action: str, statement: str = "") -> None:
+        """Say what the call is about, for when it is refused before it intends anything.
+
+        Of the statement, only the text without its values is ever kept.
+        """
+        ...
 
     def intend(
         self,
@@ -53,6 +72,7 @@ class Record(Protocol):
     def note(
         self,
         *,
+        purpose: str | None = None,
         rows: int | None = None,
         byte_count: int | None = None,
         tables: Mapping[TableRef, int | None] | None = None,
@@ -60,8 +80,9 @@ class Record(Protocol):
     ) -> None:
         """Add what is known of the outcome; what is given replaces what was given before.
 
-        Rows and bytes are those that went out or were changed, ``tables`` those that were read,
-        each with its version, ``engine_seconds`` the time that workers spent.
+        ``purpose`` is why, as the session says. Rows and bytes are those that went out or were
+        changed, ``tables`` those that were read, each with its version, ``engine_seconds`` the
+        time that workers spent.
         """
         ...
 
@@ -104,6 +125,9 @@ class Recorder(Protocol):
 class Unrecorded:
     """Implements ``Record`` by forgetting: for what runs outside of any call."""
 
+    def about(self, action: str, statement: str = "") -> None:
+        """Forget it."""
+
     def intend(
         self,
         action: str,
@@ -120,6 +144,7 @@ class Unrecorded:
     def note(
         self,
         *,
+        purpose: str | None = None,
         rows: int | None = None,
         byte_count: int | None = None,
         tables: Mapping[TableRef, int | None] | None = None,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,6 +26,7 @@ STATEMENT_CHARACTERS_MAX = 1000
 # How many queries are remembered as cancelled, and as finished. A ticket that was cancelled and is
 # forgotten may be used again; its caller would have to cancel that many others first.
 REMEMBERED_MAX = 10_000
+_LOOKED_INTO_CHARACTERS_MAX = 8192
 _HIDDEN = frozenset({lexer.Kind.STRING, lexer.Kind.NUMBER})
 
 
@@ -306,6 +308,21 @@ class _Remembered:
             self._ids.move_to_end(query_id)
             if len(self._ids) > self._count_max:
                 self._ids.popitem(last=False)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(sql: str) -> str:
+    return without_values(sql)
+
+
+def on_record(sql: str) -> str:
+    """Return a statement as ``without_values`` does, in little time for any: this is done for all.
+
+    Long ones are not looked into.
+    """
+    if len(sql) > _LOOKED_INTO_CHARACTERS_MAX:
+        return f"(a statement of {len(sql)} characters)"
+    return _remembered(sql)
 
 
 def without_values(sql: str) -> str:

@@ -174,6 +174,7 @@ class Statements:
         return bound.sql if statement.is_timeless else statement.sql
 
     def _command(self, bound: Bound) -> Command | None:
+        bound.request.record.about("statement", bound.sql)
         self._queries.check_size(bound.sql)
         if is_query(bound.sql):
             return None
