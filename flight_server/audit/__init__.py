@@ -1,0 +1,1 @@
+"""What happened: the chained record of who did what, from the journal to the audit table."""
