@@ -36,7 +36,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """One account as it is stored; times are aware, in UTC."""
+    """One account as it is stored; times are aware, in UTC.
+
+    ``external_id`` says whose account it is at another system, ``external_claims`` what that system
+    said of them last; both are None for an account of this server's own.
+    """
 
     user_id: str
     username: str
@@ -48,6 +52,8 @@ class User:
     is_active: bool
     created_at: datetime
     updated_at: datetime
+    external_id: str | None = None
+    external_claims: str | None = field(default=None, repr=False)
 
     def as_principal(self) -> Principal:
         """Return who this user is to the policies."""
@@ -280,4 +286,6 @@ def _user(row: Row) -> User:
         is_active=bool(row["is_active"]),
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        external_id=row["external_id"],
+        external_claims=row["external_claims"],
     )

@@ -29,6 +29,7 @@ from deltalake.exceptions import DeltaError
 
 from flight_server.clock import Clock
 from flight_server.errors import Conflict, Unavailable, Unsupported
+from flight_server.storage.arrow_types import plain_schema
 from flight_server.storage.checkpoints import make_checkpoint
 from flight_server.storage.delta_actions import (
     Action,
@@ -71,7 +72,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All rows of one version, by key; version -1 is a table that does not exist yet."""
+    """All rows of one version, by key; version -1 is a table that does not exist yet.
+
+    ``outgrown`` is what the table is to become with the next write, when it was made before some of
+    its columns were thought of; None when it has them all.
+    """
 
     version: int
     rows: Rows
@@ -79,6 +84,7 @@ class Snapshot:
     entry: str
     next_entry: str
     writable: bool = True
+    outgrown: TableMetadata | None = None
 
 
 class SystemTable:
@@ -188,7 +194,13 @@ class SystemTable:
         return self._log_folder / f"{version:020d}.json"
 
     def _snapshot(
-        self, version: int, rows: Rows, *, files: tuple[str, ...] = (), writable: bool = True
+        self,
+        version: int,
+        rows: Rows,
+        *,
+        files: tuple[str, ...] = (),
+        writable: bool = True,
+        outgrown: TableMetadata | None = None,
     ) -> Snapshot:
         return Snapshot(
             version=version,
@@ -197,6 +209,7 @@ class SystemTable:
             entry=str(self._entry(version)),
             next_entry=str(self._entry(version + 1)),
             writable=writable,
+            outgrown=outgrown,
         )
 
     def _load(self) -> Snapshot:
@@ -213,13 +226,35 @@ class SystemTable:
             files = tuple(str(path) for path in actions["path"].to_pylist())
             protocol = table.protocol()
             rows = self._by_key(table.to_pyarrow_table())
+            outgrown = self._outgrown(table)
         except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
             raise self._unavailable("read", error) from None
         writable = (
             protocol.min_reader_version <= _READER_VERSION_MAX
             and protocol.min_writer_version <= _WRITER_VERSION_MAX
         )
-        return self._snapshot(version, rows, files=files, writable=writable)
+        return self._snapshot(version, rows, files=files, writable=writable, outgrown=outgrown)
+
+    def _outgrown(self, table: DeltaTable) -> TableMetadata | None:
+        """Return the table's metadata with the columns that it lacks; None when it has them all.
+
+        What is written into columns that the log does not name would not be read again.
+        """
+        exported: Any = table.schema().to_arrow()
+        held = plain_schema(pa.schema(exported))
+        lacking = [each for each in self._spec.schema if each.name not in held.names]
+        if not lacking:
+            return None
+        # Rows that are there have no value in them, whatever the specification says of new ones.
+        columns = [*held, *(each.with_nullable(True) for each in lacking)]  # noqa: FBT003 - Arrow's
+        metadata = table.metadata()
+        return TableMetadata(
+            id=str(metadata.id),
+            schema_text=schema_text(pa.schema(columns), before=table.schema().to_json()),
+            configuration=metadata.configuration,
+            name=metadata.name,
+            created_ms=metadata.created_time,
+        )
 
     def _by_key(self, table: pa.Table) -> dict[str, Row]:
         rows: dict[str, Row] = {}
@@ -243,6 +278,7 @@ class SystemTable:
         file = self._write_rows(list((merged if rewrite else added).values()))
         actions = [
             *(self._first_actions() if before.version < 0 else ()),
+            *(() if before.outgrown is None else (metadata_action(before.outgrown),)),
             *(
                 remove_action(path, at_ms=self._millis(), data_change=True)
                 for path in (before.files if rewrite else ())

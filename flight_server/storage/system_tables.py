@@ -39,6 +39,9 @@ USERS = TableSpec(
             pa.field("is_active", pa.bool_(), nullable=False),
             pa.field("created_at", _TIME, nullable=False),
             pa.field("updated_at", _TIME, nullable=False),
+            # Whose account it is at another system, and what that system said of them last.
+            pa.field("external_id", pa.string()),
+            pa.field("external_claims", pa.string()),
         )
     ),
 )

@@ -73,6 +73,26 @@ def test_it_is_an_ordinary_delta_table_without_values_in_its_log(tmp_path: Path)
     assert b"a-name-to-forget" not in entries
 
 
+def test_a_column_of_a_later_version_is_added_by_the_next_write(tmp_path: Path) -> None:
+    put(open_table(tmp_path), "a", 1)
+    before = DeltaTable(str(tmp_path / SPEC.name)).metadata()
+    note = pa.field("note", pa.string(), nullable=False)
+    wider = TableSpec(name=SPEC.name, key=SPEC.key, schema=pa.schema([*COLUMNS, note]))
+    assert open_table(tmp_path, wider).snapshot().rows["a"]["note"] is None
+    table = open_table(tmp_path, wider)
+    for name, text in (("b", "first"), ("c", "second")):
+        row = {"name": name, "count": 2, "tags": None, "at": None, "note": text}
+        table.change(lambda rows, row=row: [row])  # type: ignore[misc]  # a default binds the row
+    rows = open_table(tmp_path, wider).snapshot().rows
+    assert [rows[name]["note"] for name in "abc"] == [None, "first", "second"]
+    delta = DeltaTable(str(tmp_path / SPEC.name))
+    assert delta.to_pyarrow_table().schema.names == wider.schema.names
+    assert delta.metadata().id == before.id
+    assert delta.metadata().created_time == before.created_time
+    entries = [path.read_text() for path in sorted(log_folder(tmp_path).glob("*.json"))]
+    assert ["metaData" in entry for entry in entries] == [True, True, False]
+
+
 def test_what_the_delta_library_writes_is_seen(tmp_path: Path) -> None:
     table = open_table(tmp_path)
     put(table, "a", 1)
