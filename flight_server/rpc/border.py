@@ -21,6 +21,7 @@ from flight_server.service.recording import Record, Recorder
 from flight_server.service.request import Request
 from flight_server.service.session_options import TEXT_CHARACTERS_MAX, SessionOptions
 from flight_server.service.sessions import Sessions
+from flight_server.telemetry import current
 from policies.names import Principal, Role
 
 _NAME_CHARACTERS_MAX = 256
@@ -219,6 +220,7 @@ class BorderedStream:
         self._in_flight = in_flight
         self._rows = 0
         self._bytes = 0
+        self._current = current.current()
         in_flight.enter()
 
     def __iter__(self) -> BorderedStream:
@@ -227,6 +229,7 @@ class BorderedStream:
     def __next__(self) -> pa.RecordBatch:
         if self._batches is None:
             raise StopIteration
+        current.enter(self._current)
         try:
             batch = next(self._batches)
         except StopIteration:
@@ -247,6 +250,7 @@ class BorderedStream:
         batches, self._batches = self._batches, None
         if batches is None:
             return
+        current.enter(self._current)
         try:
             close: Callable[[], Any] | None = getattr(batches, "close", None)
             if close is not None:

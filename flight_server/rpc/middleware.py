@@ -9,7 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote
@@ -21,6 +21,8 @@ from flight_server.rpc import status
 from flight_server.service.recording import Circumstances, Effect, Recorder
 from flight_server.service.request import SessionKey
 from flight_server.service.signin import Origin, SignedIn, SignIn
+from flight_server.telemetry import current
+from flight_server.telemetry.current import CurrentCall
 
 MIDDLEWARE = "caller"
 COOKIE = "lakeflight_session"
@@ -80,6 +82,7 @@ class Caller:
     user_agent: str = ""
     marks: Marks = Marks()
     address: str | None = None
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
     def circumstances(self, method: str, peer: str | None = None) -> Circumstances:
         """Return what is known of a call of this caller, for its record."""
@@ -94,6 +97,7 @@ class Caller:
             query_tag=self.query_tag,
             address=self.address or address_of(peer),
             user_agent=self.user_agent or None,
+            trace_headers=self.trace_headers,
         )
 
 
@@ -154,7 +158,9 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
             query_tag=_header(headers, "x-lakehouse-query-tag") or None,
             user_agent=user_agent,
             address=self._forwarded(headers),
+            trace_headers=_trace_headers(headers),
         )
+        current.enter(CurrentCall(caller.request_id))
         try:
             # Which action it is cannot be seen here, and those that end something are still served.
             if self._is_draining() and info.method is not fl.FlightMethod.DO_ACTION:
@@ -325,6 +331,14 @@ def _idempotency_key(info: fl.CallInfo, headers: Mapping[str, Sequence[str | byt
             " each write, or set the header to nothing before its next value"
         )
     return _header(headers, "x-lakehouse-idempotency-key") or None
+
+
+def _trace_headers(headers: Mapping[str, Sequence[str | bytes]]) -> dict[str, str]:
+    """Return the W3C headers that say which trace a call belongs to; usually there are none."""
+    if "traceparent" not in headers:
+        return {}
+    found = {name: _header(headers, name) for name in ("traceparent", "tracestate")}
+    return {name: value for name, value in found.items() if value}
 
 
 def _header(headers: Mapping[str, Sequence[str | bytes]], name: str) -> str | None:

@@ -8,7 +8,7 @@ as describing a query, intends nothing and leaves nothing behind, unless it is r
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -100,7 +100,7 @@ class Circumstances:
 
     ``method`` is the Flight method in snake case; ``user_id``, ``username`` and ``session_id`` are
     None for a call that proved no identity; ``address`` is without port, None where it cannot be
-    known.
+    known. ``trace_headers`` are the W3C headers of the trace that the call belongs to, if any.
     """
 
     request_id: str
@@ -112,6 +112,7 @@ class Circumstances:
     query_tag: str | None = None
     address: str | None = None
     user_agent: str | None = None
+    trace_headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Recorder(Protocol):

@@ -1,0 +1,1 @@
+"""What the server tells of itself: numbers, the call that a thread works for, and traces."""
