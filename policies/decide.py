@@ -30,15 +30,11 @@ def decide(book: PolicyBook, principal: Principal, privilege: Privilege, ref: Ta
         return Decision(allowed=False, reason="the account is not approved")
     if ref.bucket == SYSTEM_BUCKET and not principal.is_admin:
         return Decision(allowed=False, reason="the system bucket is for administrators")
-    matching = [
-        grant
-        for grant in book.grants
-        if grant.privilege is privilege and grant.is_for(principal) and grant.covers(ref)
-    ]
-    if any(grant.effect is Effect.DENY for grant in matching):
+    effect = book.effect(principal, privilege, ref)
+    if effect is Effect.DENY:
         return Decision(allowed=False, reason=f"a deny of {privilege} on {ref}")
     if principal.is_admin:
         return Decision(allowed=True, reason="administrator")
-    if matching:
+    if effect is Effect.ALLOW:
         return Decision(allowed=True, reason=f"a grant of {privilege} on {ref}")
     return Decision(allowed=False, reason=f"no grant of {privilege} on {ref}")

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from policies.names import Principal, Privilege, TableRef
 
+# ``bucket``, ``bucket.schema`` or ``bucket.schema.table``, as its parts.
+Resource = tuple[str, ...]
+
 
 class Effect(StrEnum):
     """Whether a matching grant opens or closes."""
@@ -25,7 +28,7 @@ class Grant:
     """
 
     privilege: Privilege
-    resource: tuple[str, ...]
+    resource: Resource
     user: str | None = None
     role: str | None = None
     effect: Effect = Effect.ALLOW
