@@ -15,7 +15,8 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from flight_server.clock import Clock
-from flight_server.errors import Conflict, Unavailable, Unsupported
+from flight_server.errors import Conflict, LakeflightError, Unavailable, Unsupported
 from flight_server.storage.arrow_types import plain_schema
 from flight_server.storage.checkpoints import make_checkpoint
 from flight_server.storage.delta_actions import (
@@ -45,12 +46,14 @@ from flight_server.storage.delta_actions import (
     schema_text,
 )
 from flight_server.storage.durable import make_folder, remove_files, write_once
+from flight_server.storage.edits import Change, Edit, Row, Rows, Waiting, apply
 from flight_server.storage.system_tables import TableSpec
 
-Row = Mapping[str, Any]
-Rows = Mapping[str, Row]
+__all__ = ["Change", "Row", "Rows", "Snapshot", "SystemTable"]
 
 WRITE_ATTEMPTS_MAX = 16
+# Edits that share a commit at the most; more of them wait for the next one.
+EDITS_MAX = 1000
 # A table of more files than this is rewritten as one file by the next write.
 FILES_MAX = 64
 # Versions after which the log is summed up, so that opening reads at most that many entries.
@@ -60,14 +63,6 @@ _WRITER_VERSION_MAX = 2
 _IN_PLACE_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Rows to put, and the keys of rows to remove; keys that no row has are ignored."""
-
-    put: Sequence[Row] = ()
-    remove: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +96,7 @@ class SystemTable:
         self._random_bytes = random_bytes
         self._loading = threading.Lock()
         self._writing = threading.Lock()
+        self._queue: deque[Waiting[Snapshot]] = deque()
         self._current = self._snapshot(-1, {})
         self._in_place_until = 0.0
 
@@ -132,36 +128,66 @@ class SystemTable:
         self._in_place_until = now + _IN_PLACE_SECONDS
         return True
 
-    def change(self, edit: Callable[[Rows], Sequence[Row] | Change]) -> Snapshot:
-        """Put the rows that ``edit`` makes of the newest ones; return the state after it, synced.
+    def change(self, edit: Edit) -> Snapshot:
+        """Put the rows that ``edit`` makes of the newest ones; return a state with them, synced.
 
         A row replaces the one with its key or is added; a ``Change`` also removes rows, before it
-        puts its own. ``edit`` runs again when another writer was faster, and raises to give up;
-        nothing to put or remove means no commit. Raises Conflict after
+        puts its own. Edits that wait for each other share a commit: each sees the rows as those
+        before it leave them, and the state may have what those after it changed. ``edit`` may run
+        in the thread of another caller, runs again when another writer was faster, and raises to
+        give up; nothing to put or remove means no commit. Raises Conflict after
         WRITE_ATTEMPTS_MAX lost races, Unavailable when the disk refuses, Unsupported when another
         tool turned the table into one that we cannot write.
         """
-        with self._writing, self._turn():
-            for _ in range(WRITE_ATTEMPTS_MAX):
-                before = self.snapshot()
-                change = edit(before.rows)
-                if not isinstance(change, Change):
-                    change = Change(put=change)
-                if not change.put and change.remove.isdisjoint(before.rows):
-                    return before
-                if not before.writable:
-                    raise Unsupported(
-                        f"the server's own table was changed by another tool table={self._title}"
-                    )
-                try:
-                    after = self._commit(before, change)
-                except OSError as error:
-                    raise self._unavailable("written", error) from None
-                if after is not None:
-                    self._current = after
-                    self._checkpoint(after.version)
-                    return after
+        waiting: Waiting[Snapshot] = Waiting(edit)
+        self._queue.append(waiting)
+        with self._writing:
+            while (
+                not waiting.is_over
+            ):  # unless somebody who was faster has done it along with theirs
+                self._work_off(self._next_batch())
+        return waiting.outcome()
+
+    def _next_batch(self) -> list[Waiting[Snapshot]]:
+        return [self._queue.popleft() for _ in range(min(len(self._queue), EDITS_MAX))]
+
+    def _work_off(self, batch: Sequence[Waiting[Snapshot]]) -> None:
+        """End these edits, well or badly, whatever happens."""
+        try:
+            with self._turn():
+                after = self._write(batch)
+            for each in batch:
+                each.succeed(after)
+        except LakeflightError as error:
+            # Also for an edit with an error of its own, which may come from one that is undone now.
+            for each in batch:
+                each.fail(error)
+        finally:
+            for each in batch:
+                each.fail(Unavailable(f"the write was given up table={self._title}"))
+
+    def _write(self, batch: Sequence[Waiting[Snapshot]]) -> Snapshot:
+        for _ in range(WRITE_ATTEMPTS_MAX):
+            before = self.snapshot()
+            rows = apply(batch, before.rows, read=self._read)
+            if rows is None:
+                return before
+            if not before.writable:
+                raise Unsupported(
+                    f"the server's own table was changed by another tool table={self._title}"
+                )
+            try:
+                after = self._commit(before, rows)
+            except OSError as error:
+                raise self._unavailable("written", error) from None
+            if after is not None:
+                self._current = after
+                self._checkpoint(after.version)
+                return after
         raise Conflict(f"too many writers at once table={self._title}")
+
+    def _read(self, rows: Sequence[Row]) -> dict[str, Row]:
+        return self._by_key(pa.Table.from_pylist([dict(row) for row in rows], self._spec.schema))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -264,18 +290,13 @@ class SystemTable:
             rows[str(full[self._spec.key])] = MappingProxyType(full)
         return rows
 
-    def _commit(self, before: Snapshot, change: Change) -> Snapshot | None:
+    def _commit(self, before: Snapshot, rows: Rows) -> Snapshot | None:
         """Write one version; None when another writer took its number."""
-        put = [dict(row) for row in change.put]
-        added = self._by_key(pa.Table.from_pylist(put, self._spec.schema))
-        kept = {key: row for key, row in before.rows.items() if key not in change.remove}
-        rewrite = (
-            len(before.files) >= FILES_MAX
-            or len(kept) < len(before.rows)
-            or any(key in kept for key in added)
-        )
-        merged = {**kept, **added}
-        file = self._write_rows(list((merged if rewrite else added).values()))
+        # What no edit touched is the very same object.
+        added = [row for key, row in rows.items() if before.rows.get(key) is not row]
+        is_kept = len(rows) - len(added) == len(before.rows)
+        rewrite = len(before.files) >= FILES_MAX or not is_kept
+        file = self._write_rows(list(rows.values()) if rewrite else added)
         actions = [
             *(self._first_actions() if before.version < 0 else ()),
             *(() if before.outgrown is None else (metadata_action(before.outgrown),)),
@@ -291,7 +312,7 @@ class SystemTable:
             remove_files([self._folder / name for name in names])
             return None
         files = (*(() if rewrite else before.files), *names)
-        return self._snapshot(before.version + 1, merged, files=files)
+        return self._snapshot(before.version + 1, rows, files=files)
 
     def _write_rows(self, rows: Sequence[Row]) -> Action | None:
         """Write a data file and return the action that adds it; None for no rows."""
