@@ -1,0 +1,91 @@
+"""What the purpose of an access hides from those who analyse the audit log: the privacy table.
+
+A caller states why they access data; the purpose goes on record with the access, and decides what
+the view of the log for analysts shows of that record. Nothing is hidden in the log itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Treatment(StrEnum):
+    """What an analyst sees of a part of a record."""
+
+    KEPT = "kept"
+    NETWORK = "network"  # of an address only the network that it is in
+    DROPPED = "dropped"
+
+
+class Part(StrEnum):
+    """What a record tells of the person behind an access."""
+
+    USER = "user"
+    DEVICE = "device"
+    ADDRESS = "address"
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """How each part of a record is shown, and why."""
+
+    user: Treatment
+    device: Treatment
+    address: Treatment
+    reason: str
+
+    def of(self, part: Part) -> Treatment:
+        """Return the treatment of a part."""
+        return {
+            Part.USER: self.user,
+            Part.DEVICE: self.device,
+            Part.ADDRESS: self.address,
+        }[part]
+
+
+_KEPT, _NETWORK, _DROPPED = Treatment.KEPT, Treatment.NETWORK, Treatment.DROPPED
+_ANONYMOUS = (_DROPPED, _DROPPED, _NETWORK)
+
+PURPOSES: Mapping[str, Disclosure] = {
+    "research": Disclosure(*_ANONYMOUS, "what is studied counts, not who studies it"),
+    "analytics": Disclosure(*_ANONYMOUS, "figures over many people need none of them"),
+    "machine_learning": Disclosure(*_ANONYMOUS, "models are made of data, not of who loads them"),
+    "user_view": Disclosure(
+        _KEPT, _DROPPED, _NETWORK, "who looked must be known; how and where from is their own"
+    ),
+    "provider_access": Disclosure(
+        _KEPT, _KEPT, _NETWORK, "who looks at others answers for it, and for the device"
+    ),
+    "data_sync": Disclosure(_KEPT, _KEPT, _KEPT, "a program copies: there is nobody to protect"),
+    "admin": Disclosure(_KEPT, _KEPT, _KEPT, "special rights are used in full view"),
+}
+# Of a record without a purpose, or with one that is not in the table.
+OTHERWISE = Disclosure(*_ANONYMOUS, "nobody has said that more may be shown")
+
+# The columns of a record by what they tell. Whoever knows the request or the session of an access
+# finds its user elsewhere, and details name people in words.
+COLUMNS: Mapping[Part, tuple[str, ...]] = {
+    Part.USER: ("user_id", "username", "session_id", "request_id", "details"),
+    Part.DEVICE: ("user_agent",),
+    Part.ADDRESS: ("ip_address",),
+}
+# What a record is about is a table for these actions, by the start of their names, and always
+# shown; for all others it may be a person, and is shown as the user is.
+RESOURCE_IS_DATA = ("query", "metadata.", "schema.", "table.", "view.")
+RESOURCE = "resource"
+# A guess of what was dropped could be proven right by the hash of the whole record.
+NEVER_SHOWN = ("prev_hash", "hash")
+# The bits that are left of an address: IPv4 and IPv6.
+NETWORK_BITS = (24, 48)
+
+
+def disclosure(purpose: str | None) -> Disclosure:
+    """Return what is shown of a record of this purpose."""
+    return OTHERWISE if purpose is None else PURPOSES.get(purpose, OTHERWISE)
+
+
+def purposes_with(part: Part, treatment: Treatment) -> tuple[str, ...]:
+    """Return the purposes of the table under which a part is treated this way, sorted."""
+    return tuple(sorted(name for name, shown in PURPOSES.items() if shown.of(part) is treatment))
