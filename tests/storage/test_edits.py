@@ -179,7 +179,8 @@ def test_together_is_one_after_the_other(
     together = apply(waiting, rows, read=plain)
     alone = dict(rows)
     for each in waiting:
-        alone = dict(apply([each], alone, read=plain) or alone)
+        after = apply([each], alone, read=plain)
+        alone = alone if after is None else dict(after)
         each.succeed(1)
     assert (rows if together is None else together) == alone
     for each, change in zip(waiting, changes, strict=True):
