@@ -141,7 +141,26 @@ class ViewScan:
     is_open: bool = False
 
 
-Scan = FileScan | ProviderScan | RowScan | ViewScan
+@dataclass(frozen=True, slots=True)
+class FencedScan:
+    """Some rows and columns of a table, behind a fence: nothing of a query reaches other rows.
+
+    ``condition`` is SQL over the columns of ``source``; ``columns`` are names, each with the SQL
+    that makes it. Both are text of our own, never of a user.
+    """
+
+    source: FileScan | ProviderScan | RowScan
+    condition: str
+    columns: tuple[tuple[str, str], ...]
+
+
+Scan = FileScan | ProviderScan | RowScan | ViewScan | FencedScan
+
+
+def files_of(scan: Scan) -> FileScan | None:
+    """Return the files that a scan reads; None for one that reads no files."""
+    source = scan.source if isinstance(scan, FencedScan) else scan
+    return source if isinstance(source, FileScan) else None
 
 
 @dataclass(frozen=True, slots=True)

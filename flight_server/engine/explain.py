@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from flight_server.engine.base import FileScan, Scan
+from flight_server.engine.base import FileScan, Scan, files_of
 
 _FILE_GROUPS = re.compile(r"file_groups=\{.*?\]\]\}", re.DOTALL)
 _DIRECTORIES = re.compile(r"[^\[\],{}]*/")
@@ -17,7 +17,7 @@ _DIRECTORIES = re.compile(r"[^\[\],{}]*/")
 def redacted(batch: pa.RecordBatch, scans: Iterable[Scan]) -> pa.RecordBatch:
     """Return the batch with no folder of these tables, or of any list of files, in it."""
     folders = sorted(
-        {form for scan in scans if isinstance(scan, FileScan) for form in _folders(scan)},
+        {form for files in map(files_of, scans) if files for form in _folders(files)},
         key=len,
         reverse=True,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from datafusion import RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
+from datafusion import DataFrame, RuntimeEnvBuilder, SessionConfig, SessionContext, SQLOptions
 
 from flight_server.sql.names import DEFAULT
 
@@ -61,6 +61,26 @@ def open_session(options: EngineOptions) -> SessionContext:
     kibibytes = max(1, options.spill_bytes_max // 1024)
     ctx.sql(f"SET datafusion.runtime.max_temp_directory_size = '{kibibytes}K'")
     return ctx
+
+
+_FROM_RUNNING = (
+    "datafusion.optimizer.enable_join_dynamic_filter_pushdown",
+    "datafusion.optimizer.enable_topk_dynamic_filter_pushdown",
+)
+
+
+def without_filters_from_running(ctx: SessionContext, frame: DataFrame) -> DataFrame:
+    """Return the same query, whose joins and sorts will send no filter down to its scans.
+
+    A frame keeps the settings of the moment when it was made, and only those.
+    """
+    try:
+        for name in _FROM_RUNNING:
+            ctx.sql(f"SET {name} = 'false'")
+        return ctx.create_dataframe_from_logical_plan(frame.logical_plan())
+    finally:
+        for name in _FROM_RUNNING:
+            ctx.sql(f"SET {name} = 'true'")
 
 
 def _config(options: EngineOptions) -> SessionConfig:
