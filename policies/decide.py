@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from policies.book import PolicyBook
 from policies.names import Principal, Privilege, Role, TableRef
+from policies.records import reads_records
 from policies.rules import Effect
 
 SYSTEM_BUCKET = "system"
@@ -23,18 +24,22 @@ def decide(book: PolicyBook, principal: Principal, privilege: Privilege, ref: Ta
     """Decide one privilege on one table.
 
     A matching deny beats every allow, whatever the order of the rules. Administrators need no
-    grant. The bucket ``system`` is for administrators alone, and a ``pending`` account may do
-    nothing: no grant can change either.
+    grant. The bucket ``system`` is for administrators alone, but for the records that somebody may
+    read (``policies.records``), and a ``pending`` account may do nothing: no grant can change
+    either.
     """
     if principal.role is Role.PENDING:
         return Decision(allowed=False, reason="the account is not approved")
-    if ref.bucket == SYSTEM_BUCKET and not principal.is_admin:
+    is_own = privilege is Privilege.READ and reads_records(principal, ref)
+    if ref.bucket == SYSTEM_BUCKET and not (is_own or principal.is_admin):
         return Decision(allowed=False, reason="the system bucket is for administrators")
     effect = book.effect(principal, privilege, ref)
     if effect is Effect.DENY:
         return Decision(allowed=False, reason=f"a deny of {privilege} on {ref}")
     if principal.is_admin:
         return Decision(allowed=True, reason="administrator")
+    if is_own:
+        return Decision(allowed=True, reason=f"the records in {ref}")
     if effect is Effect.ALLOW:
         return Decision(allowed=True, reason=f"a grant of {privilege} on {ref}")
     return Decision(allowed=False, reason=f"no grant of {privilege} on {ref}")
