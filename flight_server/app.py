@@ -14,7 +14,8 @@ from typing import Any
 
 from flight_server import errors
 from flight_server.assembly import Parts, Roots, buckets, build_use_cases
-from flight_server.auth.tokens import SigningKey, Tokens, load_key
+from flight_server.auth.keys import KeyRing, load_keys
+from flight_server.auth.tokens import Tokens
 from flight_server.auth.users import UserStore
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import BatchLimits
@@ -24,6 +25,7 @@ from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_users
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
+from flight_server.ops.signing import key_sources
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
 from flight_server.rpc.middleware import CallerMiddlewareFactory
@@ -74,11 +76,7 @@ class Gateway:
         """
         settings = self._settings
         _claim_port(settings.server.host, settings.server.port)
-        key = load_key(
-            settings.storage.system_path,
-            configured=_secret(settings),
-            random_bytes=os.urandom,
-        )
+        ring = load_keys(key_sources(settings), random_bytes=os.urandom)
         self._roots.take(settings)
         users = open_users(settings, self._clock)
         self.first_password = users.bootstrap(
@@ -86,7 +84,7 @@ class Gateway:
         )
         self._pool.start()
         try:
-            self._server = self._build_server(key, users)
+            self._server = self._build_server(ring, users)
         except OSError:
             self._pool.close()
             raise errors.Unavailable(f"the address {self._address()} cannot be used") from None
@@ -108,10 +106,10 @@ class Gateway:
         """Return the process ids of the workers, for measuring."""
         return self._pool.worker_pids()
 
-    def _build_server(self, key: SigningKey, users: UserStore) -> LakehouseServer:
+    def _build_server(self, ring: KeyRing, users: UserStore) -> LakehouseServer:
         settings = self._settings
         tokens = Tokens(
-            [key],
+            ring.keys,
             settings.auth.issuer,
             audience=settings.auth.audience,
             life_seconds=settings.auth.token_seconds_max,
@@ -125,7 +123,10 @@ class Gateway:
                 self._clock,
                 result_cache_bytes_max=settings.limits.result_cache_bytes_max,
             ),
-            Sealer([derive_key(key.secret, "tickets")], random_bytes=self._random_bytes),
+            Sealer(
+                [derive_key(secret, "tickets") for secret in ring.secrets],
+                random_bytes=self._random_bytes,
+            ),
             self._clock,
             self._random_bytes,
             self._roots.read_only,
@@ -189,11 +190,6 @@ def _pool_options(settings: Settings) -> PoolOptions:
         batch_bytes_max=limits.batch_bytes_max,
         spill_directory=workers.spill_directory,
     )
-
-
-def _secret(settings: Settings) -> bytes | None:
-    secret = settings.auth.secret
-    return None if secret is None else secret.get_secret_value().encode()
 
 
 def _tls(settings: Settings) -> Tls | None:

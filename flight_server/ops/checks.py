@@ -55,6 +55,7 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
         lambda: _primary(settings),
         lambda: _system(settings),
         lambda: _secret_file(settings),
+        lambda: _key_files(settings),
         lambda: _spill(settings),
         lambda: _tls(settings),
         lambda: _port(settings),
@@ -118,7 +119,7 @@ def _system(settings: Settings) -> Iterator[Finding]:
 
 
 def _secret_file(settings: Settings) -> Iterator[Finding]:
-    from flight_server.auth.tokens import SECRET_FILE  # noqa: PLC0415 - loads the cryptography
+    from flight_server.auth.keys import SECRET_FILE  # noqa: PLC0415 - loads the cryptography
 
     if settings.auth.secret is not None:
         yield _green("signing secret", "comes from the settings")
@@ -137,6 +138,19 @@ def _secret_file(settings: Settings) -> Iterator[Finding]:
             yield _red("signing secret", f"{path} cannot be read by this user")
         else:
             yield _green("signing secret", f"{path} is for its owner alone")
+
+
+def _key_files(settings: Settings) -> Iterator[Finding]:
+    from flight_server.auth.keys import pair_keys  # noqa: PLC0415 - loads the cryptography
+    from flight_server.ops.signing import key_sources  # noqa: PLC0415 - as above
+
+    try:
+        keys = pair_keys(key_sources(settings))
+    except LakeflightError as error:
+        yield _red("token keys", error.message)
+        return
+    for key in keys:
+        yield _green("token keys", f"{key.algorithm}, kid {key.kid}")
 
 
 def _spill(settings: Settings) -> Iterator[Finding]:

@@ -36,7 +36,9 @@ class AuthSettings(Section):
         json_schema_extra={"default_text": "made at first start, kept in the system folder"},
     )
     previous_secrets: tuple[SecretStr, ...] = Field(
-        default=(), description="Secrets of earlier times whose tokens are still accepted."
+        default=(),
+        description="Secrets of earlier times whose tokens are still accepted; one may be the"
+        " content of the file `secret.key` that the server made.",
     )
     signing_key: Path | None = Field(
         default=None,
@@ -45,6 +47,11 @@ class AuthSettings(Section):
     )
     verification_keys: tuple[Path, ...] = Field(
         default=(), description="PEM files of more keys whose tokens are accepted."
+    )
+    algorithms: tuple[Literal["HS256", "EdDSA", "RS256"], ...] = Field(
+        default=("HS256", "EdDSA", "RS256"),
+        min_length=1,
+        description="How tokens may be signed; keys for other algorithms are left out.",
     )
     token_seconds_max: int = Field(
         default=86_400, ge=60, le=31_536_000, description="Life of a token from the sign-in on."

@@ -94,7 +94,15 @@ _BUCKETS = "storage.buckets"
 # Lists of files: each is a path like those above.
 _PATH_LISTS = frozenset({"auth.verification_keys"})
 _AS_JSON = frozenset(
-    {"grants", "issuers", "tiers", "auth.previous_secrets", "auth.verification_keys", _BUCKETS}
+    {
+        "grants",
+        "issuers",
+        "tiers",
+        "auth.algorithms",
+        "auth.previous_secrets",
+        "auth.verification_keys",
+        _BUCKETS,
+    }
 )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from flight_server.auth.tokens import SECRET_FILE, load_key
+from flight_server.auth.keys import SECRET_FILE, load_secret
 from flight_server.ops import checks
 from flight_server.ops.checks import Finding, Light, examine
 from flight_server.ops.settings import load
+from tests.auth import forging
 from tests.clocks import StandingClock
 
 
@@ -22,7 +23,7 @@ def look(folder: Path | str, **overrides: Any) -> dict[str, Finding]:
 
 
 def test_a_sound_installation_has_nothing_red(tmp_path: Path) -> None:
-    load_key(tmp_path / ".lakeflight", configured=None, random_bytes=os.urandom)
+    load_secret(tmp_path / ".lakeflight", configured=None, random_bytes=os.urandom)
     findings = look(tmp_path)
     assert [each for each in findings.values() if each.light is Light.RED] == []
     assert {"storage", "system folder", "signing secret", "port", "pyarrow", "clock"} <= set(
@@ -43,9 +44,22 @@ def test_a_missing_lakehouse_is_red(tmp_path: Path) -> None:
 
 
 def test_a_secret_open_to_others_is_red(tmp_path: Path) -> None:
-    load_key(tmp_path / ".lakeflight", configured=None, random_bytes=os.urandom)
+    load_secret(tmp_path / ".lakeflight", configured=None, random_bytes=os.urandom)
     (tmp_path / ".lakeflight" / SECRET_FILE).chmod(0o644)
     assert look(tmp_path)["signing secret"].light is Light.RED
+
+
+def test_key_files_are_looked_at(tmp_path: Path) -> None:
+    assert "token keys" not in look(tmp_path)
+    path = forging.write_private(tmp_path / "key.pem", forging.ed_key())
+    found = look(tmp_path, auth__signing_key=path)["token keys"]
+    assert (found.light, found.text[:10]) == (Light.GREEN, "EdDSA, kid")
+    path.chmod(0o644)
+    found = look(tmp_path, auth__signing_key=path)["token keys"]
+    assert (found.light, "chmod 600" in found.text) == (Light.RED, True)
+    missing = [tmp_path / "none.pem"]
+    assert look(tmp_path, auth__verification_keys=missing)["token keys"].light is Light.RED
+    assert look(tmp_path, auth__algorithms=["RS256"])["token keys"].light is Light.RED
 
 
 def test_a_taken_port_is_red(tmp_path: Path) -> None:
