@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from typing import Self
 
 from pydantic import Field, model_validator
 
+from flight_server.catalog.resources import read_resource
+from flight_server.errors import InvalidRequest
 from flight_server.ops.sections import Section
-from flight_server.storage.locations import catalog_name
-from policies.book import PolicyBook
+from policies.book import PolicyBook, book_of
 from policies.names import Privilege
-from policies.rules import Effect, Grant
-
-_RESOURCE_PART = re.compile(r'"((?:[^"]|"")+)"|([^".\s]+)')
+from policies.rules import Effect, Grant, Resource
 
 
 class GrantSettings(Section):
@@ -49,22 +45,13 @@ class GrantSettings(Section):
         )
 
 
-def _resource(text: str) -> tuple[str, ...]:
-    """Split ``bucket.schema.table``; a part with a dot is put in double quotes, as in SQL."""
-    parts: list[str] = []
-    position = 0
-    while match := _RESOURCE_PART.match(text, position):
-        parts.append(match[1].replace('""', '"') if match[1] else match[2])
-        position = match.end() + 1
-        if match.end() == len(text) or text[match.end()] != ".":
-            break
-    if not 1 <= len(parts) <= 3 or position != len(text) + 1:
-        raise ValueError("a resource is bucket, bucket.schema or bucket.schema.table")
-    return (catalog_name(parts[0]), *parts[1:])
+def _resource(text: str) -> Resource:
+    try:
+        return read_resource(text)
+    except InvalidRequest as error:
+        raise ValueError(error.message) from None
 
 
 def policy_book(grants: tuple[GrantSettings, ...]) -> PolicyBook:
     """Return the grants as a book whose version is their digest, whatever their order."""
-    rows = sorted({json.dumps(grant.model_dump(mode="json"), sort_keys=True) for grant in grants})
-    version = hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
-    return PolicyBook(version=version, grants=tuple(grant.as_grant() for grant in grants))
+    return book_of(grant.as_grant() for grant in grants)

@@ -1,0 +1,237 @@
+"""The rules in force: those of the settings, which always hold, and those stored while it runs.
+
+What is stored is a table of the server's own, so that every process sees a change at its next look.
+A rule that cannot be read opens nothing, and one that may be a deny closes everything: then nobody
+is told yes, administrators included, until the table can be read again.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from flight_server.catalog.resources import read_resource, write_resource
+from flight_server.clock import Clock
+from flight_server.errors import InvalidRequest, LimitExceeded, NotFound, Unavailable
+from flight_server.storage.edits import Change
+from flight_server.storage.system import Row, Rows, Snapshot, SystemTable
+from policies.book import PolicyBook, book_of
+from policies.names import Privilege
+from policies.rules import Effect, Grant
+
+GRANTS_MAX = 100_000
+# What stands in place of a version while the rules cannot be read.
+UNREADABLE = "unreadable"
+_UNREADABLE_TEXT = "the server's own table cannot be read table=policy.grants"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredGrant:
+    """A grant as it is stored; ``created_by`` is a user's name, None for the command line.
+
+    The words are as they were written: a later version may know privileges that this one does not.
+    """
+
+    grant_id: str
+    privilege: str
+    resource: str
+    user: str | None
+    role: str | None
+    effect: str
+    created_at: datetime
+    created_by: str | None
+
+    def rule(self) -> Grant:
+        """Return what it says; raises ValueError, or InvalidRequest, when that is unreadable."""
+        if (self.user is None) == (self.role is None):
+            raise ValueError("a grant is to a user or to a role")
+        return Grant(
+            privilege=Privilege(self.privilege),
+            resource=read_resource(self.resource),
+            user=self.user,
+            role=self.role,
+            effect=Effect(self.effect),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What was made of one snapshot; without a book it cannot be read."""
+
+    snapshot: Snapshot
+    book: PolicyBook | None
+
+
+class Rulebook:
+    """The policies of a lakehouse; safe to use from many threads.
+
+    ``fixed`` are the grants of the settings; without a table there are no others.
+    """
+
+    def __init__(
+        self,
+        fixed: Iterable[Grant],
+        table: SystemTable | None = None,
+        *,
+        clock: Clock,
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.fixed = tuple(fixed)
+        self._table = table
+        self._clock = clock
+        self._random_bytes = random_bytes
+        self._book = book_of(self.fixed)
+        self._read: _Read | None = None
+
+    def book(self) -> PolicyBook:
+        """Return the rules in force now; a look at the disk, and the same book until one changes.
+
+        Raises Unavailable when they cannot be read: nothing is allowed then.
+        """
+        if self._table is None:
+            return self._book
+        book = self._newest(self._table).book
+        if book is None:
+            raise Unavailable(_UNREADABLE_TEXT)
+        return book
+
+    def version(self) -> str:
+        """Return the version of the rules in force, for the record; never raises."""
+        try:
+            return self.book().version
+        except Unavailable:
+            return UNREADABLE
+
+    def list(self) -> tuple[StoredGrant, ...]:
+        """Return the stored grants, oldest first, also those that cannot be read as rules.
+
+        Raises Unavailable.
+        """
+        found = [_stored(row) for row in self._rows().values()]
+        return tuple(sorted(found, key=lambda grant: (grant.created_at, grant.grant_id)))
+
+    def add(self, grant: Grant, *, created_by: str | None) -> tuple[StoredGrant, bool]:
+        """Store a grant, durable; return it, and whether it is new.
+
+        One that says the same is left and returned instead. Raises LimitExceeded, Unavailable.
+        """
+        new = StoredGrant(
+            grant_id=str(uuid.UUID(bytes=self._random_bytes(16), version=4)),
+            privilege=grant.privilege.value,
+            resource=write_resource(grant.resource),
+            user=grant.user,
+            role=grant.role,
+            effect=grant.effect.value,
+            created_at=self._clock.now(),
+            created_by=created_by,
+        )
+        same: StoredGrant | None = None
+
+        def edit(rows: Rows) -> list[Row]:
+            nonlocal same
+            same = _same(rows, grant)
+            if same is not None:
+                return []
+            if len(rows) >= GRANTS_MAX:
+                raise LimitExceeded(
+                    f"there are as many grants as there may be: grants_max={GRANTS_MAX}"
+                )
+            return [_row(new)]
+
+        self._writable().change(edit)
+        return (new, True) if same is None else (same, False)
+
+    def remove(self, asked: str | Grant) -> StoredGrant:
+        """Forget a stored grant, named by its id or by what it says; durable. Returns it.
+
+        Raises NotFound (``grant_not_found``), Unavailable.
+        """
+        found: StoredGrant | None = None
+
+        def edit(rows: Rows) -> Change:
+            nonlocal found
+            if isinstance(asked, str):
+                found = _stored(rows[asked]) if asked in rows else None
+            else:
+                found = _same(rows, asked)
+            if found is None:
+                raise NotFound("there is no such grant", code="grant_not_found")
+            return Change(remove=frozenset({found.grant_id}))
+
+        self._writable().change(edit)
+        assert found is not None  # noqa: S101  the edit has run, or it raised
+        return found
+
+    def _rows(self) -> Rows:
+        return {} if self._table is None else self._newest(self._table).snapshot.rows
+
+    def _writable(self) -> SystemTable:
+        if self._table is None:
+            raise Unavailable("this server keeps no grants: it has no folder of its own")
+        self._newest(self._table)  # in place of a table that went, no new one is begun
+        return self._table
+
+    def _newest(self, table: SystemTable) -> _Read:
+        snapshot = table.snapshot()
+        read = self._read
+        if read is None or read.snapshot is not snapshot:
+            if read is not None and snapshot.version < 0 <= read.snapshot.version:
+                # Its denies went with it, and nobody can say what they were.
+                _log.error("the table policy.grants is gone")
+                raise Unavailable(_UNREADABLE_TEXT)
+            read = _Read(snapshot, self._made(snapshot))
+            self._read = read
+        return read
+
+    def _made(self, snapshot: Snapshot) -> PolicyBook | None:
+        """Return the rules of a snapshot; None when one that may be a deny cannot be read."""
+        rules = list(self.fixed)
+        for row in snapshot.rows.values():
+            try:
+                rules.append(_stored(row).rule())
+            except (InvalidRequest, ValueError, TypeError):
+                _log.error("a grant cannot be read, and opens nothing grant_id=%r", row["grant_id"])
+                if row["effect"] != Effect.ALLOW:
+                    return None
+        return book_of(rules) if len(rules) > len(self.fixed) else self._book
+
+
+def _same(rows: Rows, grant: Grant) -> StoredGrant | None:
+    """Return the stored grant that says exactly this."""
+    names = (grant.privilege, write_resource(grant.resource), grant.user, grant.role, grant.effect)
+    for row in rows.values():
+        said = (row["privilege"], row["resource"], row["user"], row["role"], row["effect"])
+        if said == names:
+            return _stored(row)
+    return None
+
+
+def _stored(row: Row) -> StoredGrant:
+    return StoredGrant(
+        grant_id=row["grant_id"],
+        privilege=row["privilege"],
+        resource=row["resource"],
+        user=row["user"],
+        role=row["role"],
+        effect=row["effect"],
+        created_at=row["created_at"],
+        created_by=row["created_by"],
+    )
+
+
+def _row(grant: StoredGrant) -> Row:
+    return {
+        "grant_id": grant.grant_id,
+        "privilege": grant.privilege,
+        "resource": grant.resource,
+        "user": grant.user,
+        "role": grant.role,
+        "effect": grant.effect,
+        "created_at": grant.created_at,
+        "created_by": grant.created_by,
+    }
