@@ -27,13 +27,15 @@ if __name__ == "__main__":
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.clock import SystemClock
+from flight_server.clock import Clock, SystemClock
 from flight_server.engine import forking, messages, wire
+from flight_server.engine.account import Watch
 from flight_server.engine.base import BatchLimits, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.output import body_bytes
 from flight_server.engine.session import EngineOptions
 from flight_server.engine.wire import Kind
+from flight_server.engine.worker_log import LogBuffer
 from flight_server.service.governed import governed_tables
 from flight_server.service.sinks import TableSinks
 from flight_server.storage.files import FileOptions
@@ -53,10 +55,21 @@ _OUT_OF_MEMORY = messages.encode_error(
 class QueryWorker:
     """Answers the frames of one channel until it closes."""
 
-    def __init__(self, channel: wire.Channel, writer: wire.SlotWriter, engine: LocalEngine) -> None:
+    def __init__(
+        self,
+        channel: wire.Channel,
+        writer: wire.SlotWriter,
+        engine: LocalEngine,
+        *,
+        clock: Clock,
+        log: LogBuffer,
+    ) -> None:
         self._channel = channel
         self._writer = writer
         self._engine = engine
+        self._clock = clock
+        self._log = log
+        self._watch = Watch(clock)
 
     def run(self) -> None:
         """Serve until the gateway is gone."""
@@ -65,6 +78,7 @@ class QueryWorker:
             kind, payload = self._channel.receive()
             if kind is Kind.CANCEL:
                 continue  # it crossed the end of the query that it was meant for
+            self._watch = Watch(self._clock)
             try:
                 if kind is Kind.DESCRIBE:
                     self._describe(payload)
@@ -75,16 +89,27 @@ class QueryWorker:
             except wire.ChannelClosed:
                 raise
             except errors.LakeflightError as error:
-                self._channel.send(Kind.ERROR, messages.encode_error(error))
+                self._send_last(Kind.ERROR, messages.encode_error(error, self._watch.work()))
             except MemoryError:
                 self._channel.send(Kind.ERROR, _OUT_OF_MEMORY)
             except BaseException:  # noqa: BLE001  a panic of the engine is no ordinary exception, and must not end us
-                self._channel.send(Kind.ERROR, messages.encode_fault(traceback.format_exc()))
+                self._send_last(Kind.ERROR, messages.encode_fault(traceback.format_exc()))
+
+    def _send_last(self, kind: Kind, payload: bytes) -> None:
+        """Send the frame that ends a request, behind what was logged meanwhile."""
+        self._channel.send_all([*self._logged(), (kind, payload)])
+
+    def _logged(self) -> list[tuple[Kind, bytes]]:
+        return [(Kind.LOG, payload) for payload in self._log.take()]
+
+    def _end(self, *, are_repeatable: bool = False) -> tuple[Kind, bytes]:
+        return Kind.END, messages.encode_end(self._watch.work(), are_repeatable=are_repeatable)
 
     def _describe(self, payload: bytes) -> None:
         description = self._engine.describe(
             messages.decode_query(payload), is_cancelled=self._is_cancelled
         )
+        self._watch.planned()
         rows = description.batches
         if rows is not None and sum(map(body_bytes, rows)) > wire.INLINE_BYTES_MAX:
             rows = None
@@ -93,13 +118,15 @@ class QueryWorker:
                 (Kind.DESCRIPTION, messages.encode_description(description)),
                 # Rows that are there already save the client's next call the way to a worker.
                 *((Kind.INLINE, wire.write_inline(batch)) for batch in rows or ()),
-                (Kind.END, messages.encode_end(rows is not None)),
+                *self._logged(),
+                self._end(are_repeatable=rows is not None),
             ]
         )
 
     def _stream(self, payload: bytes) -> None:
         query = messages.decode_query(payload)
         schema, batches = self._engine.stream(query, is_cancelled=self._is_cancelled)
+        self._watch.planned()
         # Held back until there is more to send: one system call less for each small query.
         pending = [(Kind.SCHEMA, schema.serialize().to_pybytes())]
         with contextlib.closing(batches):
@@ -110,21 +137,26 @@ class QueryWorker:
                 pending.append(frame)
                 if batches.are_at_hand and frame[0] is Kind.INLINE:
                     continue  # the rest costs no time, and then one system call sends it all
+                sending = self._watch.now()
                 self._channel.send_all(pending)
+                self._watch.waited_since(sending)
                 pending = []
-        self._channel.send_all([*pending, (Kind.END, messages.encode_end(batches.are_repeatable))])
+        pending += self._logged()
+        self._channel.send_all([*pending, self._end(are_repeatable=batches.are_repeatable)])
 
     def _write(self, payload: bytes) -> None:
         query, target = messages.decode_write(payload)
         written = self._engine.write(query, target, is_cancelled=self._is_cancelled)
         made = messages.encode_written(written)
-        self._channel.send_all([(Kind.WRITTEN, made), (Kind.END, b"")])
+        self._channel.send_all([(Kind.WRITTEN, made), *self._logged(), self._end()])
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
         """Return the frame of a batch; None when the query was cancelled before it had a slot."""
         if body_bytes(batch) <= wire.INLINE_BYTES_MAX:
             return (Kind.INLINE, wire.write_inline(batch))
+        asked = self._watch.now()
         slot = self._writer.take(self._channel)
+        self._watch.waited_since(asked)
         return None if slot is None else (Kind.BATCH, self._writer.write(slot, batch))
 
     def _is_cancelled(self) -> bool:
@@ -179,11 +211,14 @@ def _serve(channel: wire.Channel, returns: int, memory: int) -> None:
     segment = wire.Segment(
         memory, slots=configuration["slots"], slot_bytes=configuration["slot_bytes"]
     )
+    log = LogBuffer()
+    log.install()
     engine = build_engine(configuration)
     warm_up(engine)
     limit_memory(configuration["memory_bytes_max"])
     with contextlib.suppress(wire.ChannelClosed):
-        QueryWorker(channel, wire.SlotWriter(segment, returns), engine).run()
+        writer = wire.SlotWriter(segment, returns)
+        QueryWorker(channel, writer, engine, clock=SystemClock(), log=log).run()
 
 
 def work(descriptors: list[int]) -> None:

@@ -32,11 +32,15 @@ class Result:
 
 
 class ResultCache:
-    """The results used last; safe to use from many threads. ``bytes_max`` 0 keeps nothing."""
+    """The results used last; safe to use from many threads. ``bytes_max`` 0 keeps nothing.
+
+    ``bytes`` is what is kept, ``hits`` and ``misses`` how often it was there for who asked.
+    """
 
     def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes = 0
+        self.bytes_max = bytes_max
+        self.bytes = 0
+        self.hits = self.misses = 0
         self._results: OrderedDict[Query, Result] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -44,7 +48,10 @@ class ResultCache:
         """Return the result of exactly this query, if it is kept."""
         with self._lock:
             result = self._results.get(query)
-            if result is not None:
+            if result is None:
+                self.misses += 1
+            else:
+                self.hits += 1
                 self._results.move_to_end(query)
             return result
 
@@ -55,14 +62,14 @@ class ResultCache:
         with self._lock:
             self._forget(query)
             self._results[query] = result
-            self._bytes += _weight(query, result)
-            while self._bytes > self._bytes_max:
+            self.bytes += _weight(query, result)
+            while self.bytes > self.bytes_max:
                 self._forget(next(iter(self._results)))
 
     def _forget(self, query: Query) -> None:
         result = self._results.pop(query, None)
         if result is not None:
-            self._bytes -= _weight(query, result)
+            self.bytes -= _weight(query, result)
 
 
 def _weight(query: Query, result: Result) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.engine.account import Work
 from flight_server.engine.base import (
     NO_PARAMETERS,
     Description,
@@ -105,14 +106,22 @@ def decode_description(payload: bytes) -> Description:
     )
 
 
-def encode_end(are_repeatable: bool) -> bytes:  # noqa: FBT001  the one thing that an end says
-    """Write the payload of an END frame: whether the same query would give the same rows again."""
-    return b"\x01" if are_repeatable else b""
+def encode_end(work: Work, *, are_repeatable: bool = False) -> bytes:
+    """Write the payload of an END frame: what the work came to.
+
+    ``are_repeatable`` says that the same query would give the same rows again.
+    """
+    return (b"\x01" if are_repeatable else b"\x00") + work.encode()
 
 
 def decode_end(payload: bytes) -> bool:
-    """Read what ``encode_end`` wrote."""
-    return payload == b"\x01"
+    """Return whether the same query would give the same rows again."""
+    return payload[0] == 1
+
+
+def work_at_end(payload: bytes) -> Work:
+    """Return what the work came to, from the payload of an END frame."""
+    return Work.decode(payload[1:])
 
 
 def encode_write(query: Query, target: WriteTarget) -> bytes:
@@ -215,10 +224,11 @@ _ERRORS: Mapping[str, type[errors.LakeflightError]] = {
 }
 
 
-def encode_error(error: errors.LakeflightError) -> bytes:
-    """Write one of our errors as the payload of an ERROR frame."""
+def encode_error(error: errors.LakeflightError, work: Work | None = None) -> bytes:
+    """Write one of our errors as the payload of an ERROR frame, with what was worked until then."""
     return json.dumps(
         {
+            "work": work and [work.start, work.planned, work.end, work.seconds],
             "class": type(error).__name__,
             "message": error.message,
             "code": error.code,
@@ -230,6 +240,12 @@ def encode_error(error: errors.LakeflightError) -> bytes:
 def encode_fault(text: str) -> bytes:
     """Write a fault that is not one of our errors; the text is for the log of the gateway alone."""
     return json.dumps({"class": None, "message": text}).encode()
+
+
+def work_at_error(payload: bytes) -> Work | None:
+    """Return what was worked until an error, from the payload of its frame, if it says so."""
+    numbers = json.loads(payload).get("work")
+    return None if numbers is None else Work(*numbers)
 
 
 def decode_error(payload: bytes) -> Exception:

@@ -13,16 +13,18 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine import wire
-from flight_server.engine.process import WorkerProcess
+from flight_server.engine.lending import Loan, PoolCensus, PoolOptions, Waiter
+from flight_server.engine.process import Ended, WorkerProcess
 from flight_server.engine.spill import SpillFolder
 from flight_server.engine.template import Template
+from flight_server.telemetry.meters import Meters
+
+__all__ = ["PoolCensus", "PoolOptions", "WorkerPool"]
 
 _log = logging.getLogger(__name__)
 
@@ -38,45 +40,6 @@ _RETURN_SECONDS_MAX = 0.5
 _CLOSE_SECONDS_MAX = 20.0
 
 
-@dataclass(frozen=True, slots=True)
-class PoolOptions:
-    """The limits of the pool; ``ops.settings`` documents each of them but ``cores``.
-
-    More workers than ``cores`` do not compute faster; they are for queries whose readers are slow.
-    """
-
-    cores: int
-    count_min: int
-    count_max: int
-    concurrent_queries_max: int
-    queue_length_max: int
-    queue_seconds_max: float
-    query_seconds_max: float
-    queries_max: int
-    growth_bytes_max: int
-    start_seconds_max: float
-    cancel_grace_seconds_max: float
-    batch_bytes_max: int
-    spill_directory: Path | None = None
-
-
-class _Waiter:
-    """A query in the queue; ``worker`` is set before ``ready``."""
-
-    __slots__ = ("ready", "since", "worker")
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        self.ready = threading.Event()
-        self.worker: WorkerProcess | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Loan:
-    since: float
-    deadline: float
-
-
 class WorkerPool:
     """The workers of one gateway. ``start`` before use, ``close`` at the end."""
 
@@ -87,8 +50,10 @@ class WorkerPool:
         *,
         environment: Mapping[str, str],
         clock: Clock,
+        meters: Meters | None = None,
     ) -> None:
         self.options = options
+        self._meters = meters or Meters()
         self._configuration = configuration
         self._environment = environment
         self._clock = clock
@@ -96,8 +61,8 @@ class WorkerPool:
         self._returned = threading.Condition(self._lock)
         self._wake = threading.Event()
         self._idle: list[tuple[WorkerProcess, float]] = []
-        self._loans: dict[WorkerProcess, _Loan] = {}
-        self._waiting: deque[_Waiter] = deque()
+        self._loans: dict[WorkerProcess, Loan] = {}
+        self._waiting: deque[Waiter] = deque()
         self._discarded: list[WorkerProcess] = []
         # Only the supervisor's: workers that do not answer yet, each with the end of its patience.
         self._starting: list[tuple[WorkerProcess, float]] = []
@@ -137,6 +102,19 @@ class WorkerPool:
         if self._spill is not None:
             self._spill.close()
 
+    def census(self) -> PoolCensus:
+        """Count the workers and those who wait for one."""
+        with self._lock:
+            return PoolCensus(
+                len(self._idle), len(self._loans), len(self._starting), len(self._waiting)
+            )
+
+    def resident_bytes(self) -> int:
+        """Return the resident memory of all workers; what they share counts for each."""
+        with self._lock:
+            workers = [worker for worker, _ in self._idle] + list(self._loans)
+        return sum(worker.resident_bytes() for worker in workers)
+
     def worker_pids(self) -> list[int]:
         """Return the process ids of all workers, for measuring."""
         with self._lock:
@@ -163,12 +141,15 @@ class WorkerPool:
                     f" queue_length_max={self.options.queue_length_max}",
                     retry_after_seconds=1.0,
                 )
-            waiter = _Waiter(now)
+            waiter = Waiter(now)
             self._waiting.append(waiter)
             may_grow_at_once = self._total() < self.options.cores
         if may_grow_at_once:
             self._wake.set()
-        return self._await(waiter, is_cancelled)
+        try:
+            return self._await(waiter, is_cancelled)
+        finally:
+            self._meters.queue_seconds.observe(self._clock.monotonic() - now)
 
     def give_back(self, worker: WorkerProcess, *, healthy: bool) -> None:
         """Return a worker; an unhealthy, aged or grown one is replaced."""
@@ -179,12 +160,7 @@ class WorkerPool:
             if loan is None:
                 return  # its time was up, and the supervisor took it back
             self._returned.notify_all()
-            keep = (
-                healthy
-                and not self._closing
-                and worker.queries < self.options.queries_max
-                and not self._has_grown(worker, ran_seconds=now - loan.since)
-            )
+            keep = healthy and self._may_stay(worker, ran_seconds=now - loan.since)
             if keep:
                 self._idle.append((worker, now))
             else:
@@ -193,7 +169,7 @@ class WorkerPool:
         if not keep:
             self._wake.set()
 
-    def _await(self, waiter: _Waiter, is_cancelled: Callable[[], bool]) -> WorkerProcess:
+    def _await(self, waiter: Waiter, is_cancelled: Callable[[], bool]) -> WorkerProcess:
         while not waiter.ready.wait(_POLL_SECONDS):
             waited = self._clock.monotonic() - waiter.since
             cancelled = is_cancelled()
@@ -229,7 +205,7 @@ class WorkerPool:
 
     def _lend(self, worker: WorkerProcess) -> None:
         now = self._clock.monotonic()
-        self._loans[worker] = _Loan(now, now + self.options.query_seconds_max)
+        self._loans[worker] = Loan(now, now + self.options.query_seconds_max)
 
     def _serve_queue(self) -> None:
         while self._waiting:
@@ -241,10 +217,19 @@ class WorkerPool:
             waiter.worker = worker
             waiter.ready.set()
 
-    def _has_grown(self, worker: WorkerProcess, *, ran_seconds: float) -> bool:
-        if ran_seconds < _MEASURE_AFTER_SECONDS and worker.queries % _MEASURE_EVERY_QUERIES:
+    def _may_stay(self, worker: WorkerProcess, *, ran_seconds: float) -> bool:
+        if self._closing:
+            worker.ended_by = Ended.CLOSE
             return False
-        return worker.has_grown(self.options.growth_bytes_max)
+        if worker.queries >= self.options.queries_max:
+            worker.ended_by = Ended.AGE
+            return False
+        if ran_seconds < _MEASURE_AFTER_SECONDS and worker.queries % _MEASURE_EVERY_QUERIES:
+            return True
+        if worker.has_grown(self.options.growth_bytes_max):
+            worker.ended_by = Ended.GROWTH
+            return False
+        return True
 
     def _supervise(self) -> None:
         while not self._closing:
@@ -286,6 +271,7 @@ class WorkerPool:
                 # A reader that has stalled must not keep the place of the worker.
                 del self._loans[worker]
                 worker.is_out_of_time = True
+                worker.ended_by = Ended.TIME
                 worker.kill()
                 self._discarded.append(worker)
             self._serve_queue()
@@ -300,9 +286,11 @@ class WorkerPool:
             spare = len(self._idle) + len(self._loans) - self.options.count_min
             for worker, since in self._idle[: max(spare, 0)]:
                 if now - since > _SHRINK_AFTER_SECONDS:
+                    worker.ended_by = Ended.IDLE
                     gone.append(worker)
             self._idle = [(worker, since) for worker, since in self._idle if worker not in gone]
         for worker in gone:
+            self._meters.workers_ended.add((worker.ended_by,))
             worker.dispose()
 
     def _wants_another(self) -> bool:
@@ -369,6 +357,7 @@ class WorkerPool:
             _log.exception("a query worker could not be started")
             self._start_after = now + _START_AGAIN_SECONDS
             return
+        self._meters.workers_started.add()
         with self._lock:
             self._starting.append((worker, now + self.options.start_seconds_max))
 
@@ -385,6 +374,7 @@ class WorkerPool:
                     raise errors.Unavailable("a query worker did not start in time")
             except errors.Unavailable:
                 _log.exception("a query worker is given up")
+                worker.ended_by = Ended.START
                 self._start_after = now + _START_AGAIN_SECONDS
             with self._lock:
                 self._starting.remove((worker, deadline))

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,21 @@ _OWN_FAULT = frozenset({signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SI
 _COLLECT_SECONDS_MAX = 5.0
 # A worker that has used up this share of the address space that it may add is replaced.
 _ADDRESS_SHARE = 0.5
+
+
+class Ended(StrEnum):
+    """Why a worker is no more; ``query`` means that what it ran was too much for it."""
+
+    AGE = "age"
+    CANCEL = "cancel"
+    CLOSE = "close"
+    DIED = "died"
+    FAULT = "fault"
+    GROWTH = "growth"
+    IDLE = "idle"
+    QUERY = "query"
+    START = "start"
+    TIME = "time"
 
 
 class WorkerProcess:
@@ -44,6 +60,8 @@ class WorkerProcess:
         self._address_bytes_max = int(configuration["memory_bytes_max"] * _ADDRESS_SHARE)
         self._idle = (0, 0)
         self.is_out_of_time = False
+        # Why it was replaced; what nobody ended has died.
+        self.ended_by = Ended.DIED
         self._spill = spill_directory
         ours, theirs = socket.socketpair()
         self.channel = wire.Channel(ours)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
 from flight_server.engine import messages, wire
+from flight_server.engine.account import Account
 from flight_server.engine.base import Description, Query, WriteTarget, Written
 from flight_server.engine.cache import ENTRY_BYTES_MAX, Result, ResultCache
 from flight_server.engine.pool import WorkerPool
-from flight_server.engine.process import WorkerProcess
+from flight_server.engine.process import Ended, WorkerProcess
 from flight_server.engine.wire import Kind
+from flight_server.engine.worker_log import relay
+from flight_server.telemetry.meters import Meters
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +45,22 @@ class RemoteEngine:
     unless the worker fell by what the query itself did.
     """
 
-    def __init__(self, pool: WorkerPool, clock: Clock, *, result_cache_bytes_max: int = 0) -> None:
-        self._pool = pool
-        self._clock = clock
-        self._results = ResultCache(result_cache_bytes_max)
+    def __init__(
+        self,
+        pool: WorkerPool,
+        clock: Clock,
+        *,
+        result_cache_bytes_max: int = 0,
+        meters: Meters | None = None,
+    ) -> None:
+        self._lane = _Lane(pool, clock, meters or Meters())
+        self.results = ResultCache(result_cache_bytes_max)
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query in a worker."""
         request = messages.encode_query(query)
         for attempt in range(1, _ATTEMPTS + 1):
-            run = _Run(self._pool, self._clock, is_cancelled)
+            run = _Run(self._lane, "describe", is_cancelled)
             try:
                 return self._described(query, run, request)
             except _WorkerDied as died:
@@ -77,7 +86,7 @@ class RemoteEngine:
             size += len(payload)
         if messages.decode_end(payload):
             result = Result(description.schema, tuple(batches), size)
-            self._results.put(replace(query, pins=description.pins), result)
+            self.results.put(replace(query, pins=description.pins), result)
         return description
 
     def stream(
@@ -88,10 +97,10 @@ class RemoteEngine:
         A small result that is known already comes without a worker: that the caller may still see
         its tables is for the caller of this method to ask.
         """
-        known = self._results.get(query)
+        known = self.results.get(query)
         if known is not None:
             return known.schema, iter(known.batches)
-        stream = ResultStream(self._pool, self._clock, query, is_cancelled, self._results)
+        stream = ResultStream(self._lane, query, is_cancelled, self.results)
         return stream.schema, stream
 
     def write(
@@ -102,7 +111,7 @@ class RemoteEngine:
         Raises Unavailable when the worker is gone; the files that it had begun then stay in the
         folder, where nothing refers to them.
         """
-        run = _Run(self._pool, self._clock, is_cancelled)
+        run = _Run(self._lane, "write", is_cancelled)
         try:
             kind, payload = run.ask(Kind.WRITE, messages.encode_write(query, target))
             if kind is not Kind.WRITTEN:
@@ -129,15 +138,9 @@ class ResultStream:
     """
 
     def __init__(
-        self,
-        pool: WorkerPool,
-        clock: Clock,
-        query: Query,
-        is_cancelled: Callable[[], bool],
-        results: ResultCache,
+        self, lane: _Lane, query: Query, is_cancelled: Callable[[], bool], results: ResultCache
     ) -> None:
-        self._pool = pool
-        self._clock = clock
+        self._lane = lane
         self._is_cancelled = is_cancelled
         self._results = results
         self._query = query
@@ -224,7 +227,7 @@ class ResultStream:
 
     def _open(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            self._run = run = _Run(self._pool, self._clock, self._is_cancelled)
+            self._run = run = _Run(self._lane, "stream", self._is_cancelled)
             try:
                 kind, payload = run.ask(Kind.STREAM, self._request)
                 if kind is not Kind.SCHEMA:
@@ -242,15 +245,28 @@ class ResultStream:
                 return
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Where requests run, by which clock, and where their cost is counted."""
+
+    pool: WorkerPool
+    clock: Clock
+    meters: Meters
+
+
 class _Run:
     """One request to one borrowed worker, from the first frame to the last."""
 
-    def __init__(self, pool: WorkerPool, clock: Clock, is_cancelled: Callable[[], bool]) -> None:
-        self._pool = pool
-        self._clock = clock
+    def __init__(self, lane: _Lane, what: str, is_cancelled: Callable[[], bool]) -> None:
+        self._lane = lane
+        self._pool = pool = lane.pool
+        self._clock = clock = lane.clock
         self._is_cancelled = is_cancelled
+        self._account = Account(what, now=clock.monotonic())
         self._worker: WorkerProcess | None = pool.borrow(is_cancelled=is_cancelled)
-        self._deadline = clock.monotonic() + pool.options.query_seconds_max
+        now = clock.monotonic()
+        self._account.lent(self._worker.pid, now=now)
+        self._deadline = now + pool.options.query_seconds_max
         self._finished = True
         self._faulted = False
 
@@ -271,22 +287,37 @@ class _Run:
         """
         worker = self._borrowed()
         try:
-            while not worker.channel.wait():
-                if self._is_cancelled():
-                    raise errors.Cancelled("the call was cancelled")
-                if self._clock.monotonic() > self._deadline:
-                    raise self._too_late()
-            kind, payload = worker.channel.receive()
+            kind, payload = self._next(worker)
+            while kind is Kind.LOG:
+                relay(payload, pid=worker.pid)
+                kind, payload = self._next(worker)
         except wire.ChannelClosed:
             raise self._died(worker) from None
-        if kind in (Kind.END, Kind.ERROR):
-            self._finished = True
+        self._finish(kind, payload)
         if kind is Kind.ERROR:
             error = messages.decode_error(payload)
             # After a panic nobody knows what state its engine is in.
             self._faulted = isinstance(error, messages.WorkerFault)
             raise error
         return kind, payload
+
+    def _next(self, worker: WorkerProcess) -> tuple[Kind, bytes]:
+        while not worker.channel.wait():
+            self._account.waited += wire.MOMENT_SECONDS
+            if self._is_cancelled():
+                raise errors.Cancelled("the call was cancelled")
+            if self._clock.monotonic() > self._deadline:
+                raise self._too_late()
+        return worker.channel.receive()
+
+    def _finish(self, kind: Kind, payload: bytes) -> None:
+        """Take in the end of the work, if a frame is that."""
+        if kind is Kind.END:
+            self._finished = True
+            self._account.work = messages.work_at_end(payload)
+        elif kind is Kind.ERROR:
+            self._finished = True
+            self._account.work = messages.work_at_error(payload)
 
     def has_frame(self) -> bool:
         """Whether the next frame is here already."""
@@ -309,7 +340,10 @@ class _Run:
         try:
             healthy = not self._faulted and (self._finished or self._stop(worker))
         finally:
+            if self._faulted:
+                worker.ended_by = Ended.FAULT
             self._pool.give_back(worker, healthy=healthy)
+            self._account.settle(self._lane.meters, clock=self._clock)
 
     def _stop(self, worker: WorkerProcess) -> bool:
         deadline = self._clock.monotonic() + self._pool.options.cancel_grace_seconds_max
@@ -319,10 +353,12 @@ class _Run:
                 kind, payload = worker.channel.receive()
                 if kind is Kind.BATCH:
                     worker.reader.discard(payload)
-                if kind in (Kind.END, Kind.ERROR):
+                self._finish(kind, payload)
+                if self._finished:
                     return True
         except wire.ChannelClosed:
             return False
+        worker.ended_by = Ended.CANCEL
         worker.kill()
         return False
 
@@ -331,6 +367,7 @@ class _Run:
         if worker.is_out_of_time:
             return _WorkerDied(self._too_late(), may_retry=False)
         if worker.died_of_its_query():
+            worker.ended_by = Ended.QUERY
             return _WorkerDied(
                 errors.LimitExceeded(
                     "the query is too large or too complex for one worker; ask for less, or in"

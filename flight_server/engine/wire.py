@@ -30,6 +30,7 @@ SLOT_OVERHEAD_BYTES = 2 * 1024 * 1024
 _HEAD = struct.Struct("<BI")
 _BATCH = struct.Struct("<BII")
 # What one wait for a frame takes at most: 50 ms, as the kernel's struct timeval.
+MOMENT_SECONDS = 0.05
 _A_MOMENT = struct.pack("@ll", 0, 50_000)
 # Up to this size a batch travels inside its frame: cheaper than a slot and its way back.
 INLINE_BYTES_MAX = 32 * 1024
@@ -53,6 +54,7 @@ class Kind(IntEnum):
     END = 15
     ERROR = 16
     WRITTEN = 17
+    LOG = 18
 
 
 class ChannelClosed(Exception):

@@ -243,6 +243,7 @@ class _Said:
         self._worker.send_all(frames)
         self.options = options
         self.healthy: bool | None = None
+        self.pid = 0
 
     def borrow(self, *, is_cancelled: Callable[[], bool]) -> _Said:
         return self
