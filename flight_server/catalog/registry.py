@@ -33,12 +33,19 @@ class Registry:
 
     Buckets are given by their catalog names. A bucket that lies inside another one's folder is
     invisible there: its tables have one name only. A table hides a view of the same name. Without
-    ``views`` there are none.
+    ``views`` nobody has made any. ``own_views`` are the server's own, whose names nothing can take.
     """
 
-    def __init__(self, buckets: Mapping[str, Location], views: Views | None = None) -> None:
+    def __init__(
+        self,
+        buckets: Mapping[str, Location],
+        views: Views | None = None,
+        *,
+        own_views: Mapping[TableRef, View] | None = None,
+    ) -> None:
         self._buckets = dict(buckets)
         self._views = views
+        self._own_views = dict(own_views or {})
         self._hidden = {name: _hidden_in(name, self._buckets) for name in self._buckets}
 
     def buckets(self) -> tuple[str, ...]:
@@ -51,7 +58,7 @@ class Registry:
         Raises Unavailable when its bucket or its folder cannot be read.
         """
         location = self._buckets.get(ref.bucket)
-        if location is None:
+        if location is None or ref in self._own_views:
             return None
         try:
             found = folders.find(
@@ -80,6 +87,7 @@ class Registry:
             ]
         except OSError:
             raise _unreadable(bucket) from None
+        entries = [entry for entry in entries if entry.ref not in self._own_views]
         return sorted(entries, key=lambda entry: entry.ref)
 
     def find_view(self, ref: TableRef) -> View | None:
@@ -87,14 +95,20 @@ class Registry:
 
         Whether a table hides it is the caller's to ask first.
         """
-        return self._views.get(ref) if self._views and ref.bucket in self._buckets else None
+        if ref.bucket not in self._buckets:
+            return None
+        own = self._own_views.get(ref)
+        return own if own or self._views is None else self._views.get(ref)
 
     def views(self, bucket: str) -> tuple[View, ...]:
         """List the views of a bucket by schema and name; an unknown bucket has none.
 
         Those hidden by a table are listed too. Raises Unavailable.
         """
-        return self._views.list(bucket) if self._views and bucket in self._buckets else ()
+        if bucket not in self._buckets:
+            return ()
+        own = tuple(view for ref, view in sorted(self._own_views.items()) if ref.bucket == bucket)
+        return (*own, *(self._views.list(bucket) if self._views else ()))
 
     def schemas(self, bucket: str) -> frozenset[str]:
         """Return the schemas of a bucket: ``public``, those marked, those of its tables and views.

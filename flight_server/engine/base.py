@@ -141,6 +141,10 @@ class ViewScan:
     is_open: bool = False
 
 
+# What reads a table as it is stored.
+TableScan = FileScan | ProviderScan | RowScan
+
+
 @dataclass(frozen=True, slots=True)
 class FencedScan:
     """Some rows and columns of a table, behind a fence: nothing of a query reaches other rows.
@@ -149,12 +153,12 @@ class FencedScan:
     that makes it. Both are text of our own, never of a user.
     """
 
-    source: FileScan | ProviderScan | RowScan
+    source: TableScan
     condition: str
     columns: tuple[tuple[str, str], ...]
 
 
-Scan = FileScan | ProviderScan | RowScan | ViewScan | FencedScan
+Scan = TableScan | ViewScan | FencedScan
 
 
 def files_of(scan: Scan) -> FileScan | None:

@@ -101,7 +101,8 @@ HERE = ("primary",)
         ([WRITE], "primary.s.v", "Unsupported unsupported"),
         ([WRITE], "primary.information_schema.tables", "PermissionDenied permission_denied"),
         ([], "primary.information_schema.tables", "NotFound bucket_not_found"),
-        ([WRITE], "system.catalog.views", "NotFound bucket_not_found"),
+        ([WRITE], "system.catalog.views", "PermissionDenied permission_denied"),
+        ([WRITE], "system.no.table", "PermissionDenied permission_denied"),
         ([Privilege.MANAGE], "primary.s.a", "NotFound bucket_not_found"),
     ],
 )
