@@ -130,6 +130,7 @@ class Gateway:
             self._clock,
             self._random_bytes,
             self._roots.read_only,
+            governed.open_rulebook(settings.policy_book().grants, buckets(settings), self._clock),
         )
         use_cases = build_use_cases(parts)
         self._sessions = use_cases.sessions
@@ -158,7 +159,9 @@ class Gateway:
 def _worker_configuration(settings: Settings) -> dict[str, Any]:
     limits, workers = settings.limits, settings.workers
     return {
-        "tables": governed.tables_configuration(buckets(settings).values(), settings.policy_book()),
+        "tables": governed.tables_configuration(
+            buckets(settings).values(), settings.policy_book().grants
+        ),
         "file_bytes_target": settings.storage.file_bytes_target,
         "batches": asdict(
             BatchLimits(

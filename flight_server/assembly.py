@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
 from flight_server.ops.settings import Settings
@@ -51,14 +52,14 @@ class Parts:
     clock: Clock
     random_bytes: Callable[[int], bytes]
     read_only: frozenset[str]
+    rules: Rulebook
 
 
 def build_use_cases(parts: Parts) -> UseCases:
     """Build everything between the wire and the engine."""
     settings, clock = parts.settings, parts.clock
     located = buckets(settings)
-    book = settings.policy_book()
-    found = governed.build(located, lambda: book, clock)
+    found = governed.build(located, parts.rules.book, clock)
     sessions = Sessions(
         found.browser, _session_limits(settings), clock=clock, random_bytes=parts.random_bytes
     )
@@ -72,7 +73,11 @@ def build_use_cases(parts: Parts) -> UseCases:
         running=running,
     )
     permits = Permits(
-        found.browser, found.registry, found.views, book=lambda: book, read_only=parts.read_only
+        found.browser,
+        found.registry,
+        found.views,
+        book=parts.rules.book,
+        read_only=parts.read_only,
     )
     targets = Targets(permits, found.tables, sessions, temporary_root=_temporary_root(located))
     commits = Commits(clock, random_bytes=parts.random_bytes)

@@ -15,6 +15,7 @@ from flight_server.errors import NotFound, Unavailable, Unsupported
 from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
+from flight_server.sql.names import parse_history_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide
 from policies.names import Principal, Privilege, TableRef
@@ -163,6 +164,19 @@ class Browser:
             decide(book, principal, each, ref).allowed for each in rights
         )
 
+    def may_still(self, principal: Principal, privilege: Privilege, ref: TableRef) -> bool:
+        """Whether somebody who was let at a table or view would be now, were it there.
+
+        Only the rules are asked, not the disk: what was opened may be dropped while it is read.
+        """
+        if ref.bucket == TEMPORARY_BUCKET:
+            return True
+        if ref.schema == INFORMATION_SCHEMA:
+            return self.sees_catalog(principal, ref.bucket)
+        base = parse_history_name(ref.table)
+        named = ref if base is None else TableRef(ref.bucket, ref.schema, base)
+        return decide(self._book(), principal, privilege, named).allowed
+
     def sees_catalog(self, principal: Principal, catalog: str) -> bool:
         """Whether a catalog is visible; one that does not exist is not."""
         return catalog in self._registry.buckets() and self._is_visible(
@@ -212,6 +226,7 @@ class Browser:
         if principal.is_admin:
             return schemas
         seen = {schema for schema in schemas if _is_open(book, principal, bucket, schema=schema)}
+        seen.update(_written(book, principal, bucket) & schemas)
         seen.update(entry.ref.schema for entry in self._readable(book, principal, bucket))
         seen.update(view.ref.schema for view in self._readable_views(book, principal, bucket))
         return frozenset(seen)
@@ -244,18 +259,23 @@ def reads_text(principal: Principal, view: View) -> bool:
 
 def _is_concerned(book: PolicyBook, principal: Principal, bucket: str) -> bool:
     """Whether any rule could let this principal see something in a bucket."""
-    return any(grant.resource[:1] == (bucket,) and grant.is_for(principal) for grant in book.grants)
+    return book.speaks_of(principal, bucket)
 
 
 def _is_open(book: PolicyBook, principal: Principal, bucket: str, *, schema: str) -> bool:
-    """Whether somebody may read or write all that a schema will hold, or write one table of it."""
+    """Whether somebody may read or write all that a schema will hold."""
     anything = TableRef(bucket, schema, "")  # no table has this name, so only wider rules fit
-    if any(decide(book, principal, privilege, anything).allowed for privilege in _SEEING):
-        return True
-    return any(
-        decide(
-            book, principal, Privilege.WRITE, TableRef(bucket, schema, grant.resource[2])
-        ).allowed
-        for grant in book.grants
-        if len(grant.resource) == 3 and grant.resource[:2] == (bucket, schema)
+    return any(decide(book, principal, privilege, anything).allowed for privilege in _SEEING)
+
+
+def _written(book: PolicyBook, principal: Principal, bucket: str) -> frozenset[str]:
+    """Return the schemas of a bucket in which somebody may write one table or other."""
+    tables = {
+        TableRef(*resource)
+        for effects in book.effects(principal, Privilege.WRITE)
+        for resource in effects
+        if len(resource) == 3 and resource[0] == bucket
+    }
+    return frozenset(
+        ref.schema for ref in tables if decide(book, principal, Privilege.WRITE, ref).allowed
     )

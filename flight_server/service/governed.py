@@ -10,6 +10,7 @@ from typing import Any
 
 from flight_server.catalog.folders import Kind, is_name
 from flight_server.catalog.registry import Entry, Registry
+from flight_server.catalog.rulebook import Rulebook
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
@@ -39,11 +40,11 @@ from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snapshot
 from flight_server.storage.system import SystemTable
-from flight_server.storage.system_tables import VIEWS
-from policies.book import PolicyBook
+from flight_server.storage.system_tables import GRANTS, VIEWS
+from policies.book import PolicyBook, from_rows, to_rows
 from policies.decide import SYSTEM_BUCKET
-from policies.names import Principal, Privilege, TableRef
-from policies.rules import Effect, Grant
+from policies.names import Principal, TableRef
+from policies.rules import Grant
 
 _MADE_ANEW = "information_schema"
 _MAPPING_MODE = "delta.columnMapping.mode"
@@ -195,6 +196,17 @@ def open_views(buckets: Mapping[str, Location], clock: Clock) -> Views | None:
     return Views(SystemTable(system.root, VIEWS, clock=clock, random_bytes=os.urandom), clock)
 
 
+def open_rulebook(
+    fixed: Iterable[Grant], buckets: Mapping[str, Location], clock: Clock
+) -> Rulebook:
+    """Return the rules in force: ``fixed``, and those kept in the server's own bucket."""
+    system = buckets.get(SYSTEM_BUCKET)
+    table = None
+    if system is not None:
+        table = SystemTable(system.root, GRANTS, clock=clock, random_bytes=os.urandom)
+    return Rulebook(fixed, table, clock=clock, random_bytes=os.urandom)
+
+
 @dataclass(frozen=True, slots=True)
 class Governed:
     """What there is and who may see it, over one registry and one memory of snapshots."""
@@ -227,23 +239,14 @@ def temporary_root(buckets: Mapping[str, Location]) -> Path | None:
     return None if system is None else system.root / "_temporary"
 
 
-def tables_configuration(buckets: Iterable[Location], book: PolicyBook) -> dict[str, Any]:
-    """Return as plain JSON data what ``governed_tables`` needs in another process."""
+def tables_configuration(buckets: Iterable[Location], fixed: Iterable[Grant]) -> dict[str, Any]:
+    """Return as plain JSON data what ``governed_tables`` needs in another process.
+
+    ``fixed`` are the grants of the settings; those that are stored it looks up by itself.
+    """
     return {
         "buckets": {location.catalog: location.uri for location in buckets},
-        "book": {
-            "version": book.version,
-            "grants": [
-                {
-                    "privilege": grant.privilege.value,
-                    "resource": list(grant.resource),
-                    "user": grant.user,
-                    "role": grant.role,
-                    "effect": grant.effect.value,
-                }
-                for grant in book.grants
-            ],
-        },
+        "grants": to_rows(fixed),
     }
 
 
@@ -252,24 +255,13 @@ def governed_tables(configuration: Mapping[str, Any]) -> GovernedTables:
 
     Raises InvalidRequest when it is not one: a rule that cannot be read opens nothing.
     """
+    clock = SystemClock()
     try:
         buckets = {name: locate(name, uri) for name, uri in configuration["buckets"].items()}
-        book = PolicyBook(
-            version=configuration["book"]["version"],
-            grants=tuple(
-                Grant(
-                    privilege=Privilege(row["privilege"]),
-                    resource=tuple(row["resource"]),
-                    user=row["user"],
-                    role=row["role"],
-                    effect=Effect(row["effect"]),
-                )
-                for row in configuration["book"]["grants"]
-            ),
-        )
+        fixed = from_rows(configuration["grants"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRequest("the configuration of the tables cannot be read") from None
-    return build(buckets, lambda: book, SystemClock()).tables
+    return build(buckets, open_rulebook(fixed, buckets, clock).book, clock).tables
 
 
-__all__ = ["GovernedTables", "build", "governed_tables", "tables_configuration"]
+__all__ = ["GovernedTables", "build", "governed_tables", "open_rulebook", "tables_configuration"]

@@ -196,14 +196,14 @@ def test_secrets_of_the_server_leave_for_nobody(tmp_path: Path) -> None:
 
 def test_a_worker_is_built_from_plain_data(lake: Lakehouse, tmp_path: Path) -> None:
     locations = locate_all({"primary": tmp_path / "p"})
-    configuration = tables_configuration(locations.values(), lake.book)
+    configuration = tables_configuration(locations.values(), lake.book.grants)
     tables = governed_tables(json.loads(json.dumps(configuration)))
     ref = TableRef("primary", "s", "open")
     assert tables.open(ref, BOB, as_of=None, pin=None) == lake.open("s", "open", principal=BOB)
     with pytest.raises(NotFound):
         tables.open(TableRef("primary", "s", "closed"), BOB, as_of=None, pin=None)
     with pytest.raises(InvalidRequest):
-        governed_tables({"buckets": {}, "book": {"version": "1", "grants": [{"privilege": "x"}]}})
+        governed_tables({"buckets": {}, "grants": [{"privilege": "x"}]})
 
 
 def test_opening_a_known_table_is_cheap(lake: Lakehouse) -> None:
