@@ -9,6 +9,7 @@ the worker is, and at last how it ended.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -19,8 +20,11 @@ import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
+from typing import IO
 
 from flight_server import errors
+
+_log = logging.getLogger(__name__)
 
 READY = b"ready"
 FORK = b"fork"
@@ -41,6 +45,7 @@ _FIXED = {
 }
 _ANSWER_SECONDS_MAX = 5.0
 _END_SECONDS_MAX = 5.0
+_LINE_BYTES_MAX = 4096
 
 
 class Template:
@@ -64,9 +69,14 @@ class Template:
                 | {name: environment[name] for name in _PASSED_ON if name in environment},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 # A Ctrl-C at the terminal is for the gateway, which drains first.
                 start_new_session=True,
             )
+        # Not a record of ours but what a library or a panic prints; it has no call that is known.
+        threading.Thread(
+            target=_log_lines, args=(self._process.stderr,), name="worker-errors", daemon=True
+        ).start()
 
     @property
     def pid(self) -> int:
@@ -156,6 +166,13 @@ class ForkedProcess:
             with contextlib.suppress(ChildProcessError):
                 os.waitid(os.P_PIDFD, self._process, os.WEXITED | os.WNOHANG)
         return None
+
+
+def _log_lines(printed: IO[bytes]) -> None:
+    """Log what template and workers print to standard error until the last of them is gone."""
+    with printed:
+        while line := printed.readline(_LINE_BYTES_MAX):
+            _log.warning("a worker printed: %s", line.decode("utf-8", "replace").rstrip())
 
 
 def is_readable(descriptor: int, seconds_max: float = 0) -> bool:

@@ -36,6 +36,7 @@ from flight_server.storage.log import LOG_FOLDER, commit_path, mark_of
 from flight_server.storage.recent import Recent
 from flight_server.storage.replay import LogState, advance, read_state
 from flight_server.storage.turns import Turns
+from flight_server.telemetry.meters import OK, Meters
 
 __all__ = ["COMMIT_UNKNOWN", "CommitLimits", "Commits"]
 
@@ -112,8 +113,10 @@ class Commits:
         *,
         random_bytes: Callable[[int], bytes],
         limits: CommitLimits | None = None,
+        meters: Meters | None = None,
     ) -> None:
         self._clock = clock
+        self._meters = meters or Meters()
         self._random_bytes = random_bytes
         self._limits = limits or CommitLimits()
         self._turns = Turns(clock)
@@ -162,8 +165,17 @@ class Commits:
         Raises Conflict when another change came in between that this one does not go with, to be
         computed anew; NotFound, Unsupported, Unavailable.
         """
-        root = table_folder(path)
-        waiting = _Waiting(change, name)
+        since = self._clock.monotonic()
+        try:
+            committed = self._committed(table_folder(path), _Waiting(change, name))
+        except LakeflightError as error:
+            self._meters.commits.add((error.code,))
+            raise
+        self._meters.commits.add((OK,))
+        self._meters.commit_seconds.observe(self._clock.monotonic() - since)
+        return committed
+
+    def _committed(self, root: str, waiting: _Waiting) -> Committed:
         with self._at(root) as table:
             with table.changed:
                 table.queue.append(waiting)
@@ -171,7 +183,7 @@ class Commits:
             while not waiting.is_done:
                 due = self._lead(root, table, waiting) or due
         if due is not None:
-            make_checkpoint(Path(root), due, name=name, random_bytes=self._random_bytes)
+            make_checkpoint(Path(root), due, name=waiting.name, random_bytes=self._random_bytes)
         return waiting.result()
 
     def writing(self, path: Path) -> AbstractContextManager[None]:
