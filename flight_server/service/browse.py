@@ -258,7 +258,12 @@ def reads_text(principal: Principal, view: View) -> bool:
 
 
 def _is_concerned(book: PolicyBook, principal: Principal, bucket: str) -> bool:
-    """Whether any rule could let this principal see something in a bucket."""
+    """Whether any rule could let this principal see something in a bucket.
+
+    Everybody may see something of the server's own: what they did.
+    """
+    if bucket == SYSTEM_BUCKET:
+        return True
     return book.speaks_of(principal, bucket)
 
 

@@ -21,7 +21,7 @@ from flight_server.engine.base import (
     Pin,
     ProviderScan,
     RowScan,
-    Scan,
+    TableScan,
     ViewScan,
 )
 from flight_server.errors import (
@@ -31,7 +31,7 @@ from flight_server.errors import (
     PermissionDenied,
     Unsupported,
 )
-from flight_server.service import information_schema
+from flight_server.service import audit_views, information_schema
 from flight_server.service.browse import Browser, reads_text
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
@@ -44,9 +44,11 @@ from flight_server.storage.system_tables import GRANTS, VIEWS
 from policies.book import PolicyBook, from_rows, to_rows
 from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, TableRef
+from policies.records import AUDIT_LOG
 from policies.rules import Grant
 
 _MADE_ANEW = "information_schema"
+_NO_RECORDS = "no records"
 _MAPPING_MODE = "delta.columnMapping.mode"
 
 
@@ -58,10 +60,16 @@ class GovernedTables:
     """
 
     def __init__(
-        self, browser: Browser, opener: Opener, *, temporary_root: Path | None = None
+        self,
+        browser: Browser,
+        opener: Opener,
+        registry: Registry,
+        *,
+        temporary_root: Path | None = None,
     ) -> None:
         self._browser = browser
         self._opener = opener
+        self._registry = registry
         self._temporary_root = temporary_root
 
     def open(
@@ -81,7 +89,8 @@ class GovernedTables:
             return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
         entry = self._look_up(principal, ref)
         if isinstance(entry, View):
-            return _open_view(entry, principal, as_of=as_of, pin=pin)
+            open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
+            return open_view(entry, principal, as_of=as_of, pin=pin)
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
         scan = self._scan(entry, snapshot)
         as_of = pin.as_of if pin else as_of
@@ -122,7 +131,8 @@ class GovernedTables:
             return Pin(ref, None, _MADE_ANEW)
         entry = self._look_up(principal, ref)
         if isinstance(entry, View):
-            return _open_view(entry, principal, as_of=as_of, pin=None).pin
+            open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
+            return open_view(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
         return Pin(ref, snapshot.version, snapshot.stamp, as_of)
 
@@ -142,6 +152,19 @@ class GovernedTables:
                 return Entry(ref, Kind.DELTA, path)
         raise NotFound(f"the table {ref.table} does not exist", code="table_not_found")
 
+    def _open_fenced(
+        self, view: View, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
+    ) -> GovernedTable:
+        """Open a view of the audit log, which nobody else need be able to read."""
+        _refuse_older_versions(view, as_of)
+        entry = self._registry.find(AUDIT_LOG)
+        if entry is None or (pin is not None and pin.version is None):
+            scan = audit_views.fenced(view.ref, principal, audit_views.nothing())
+            return GovernedTable(Pin(view.ref, None, _NO_RECORDS), scan)
+        snapshot = self._opener.open(entry, pin=pin)
+        scan = audit_views.fenced(view.ref, principal, self._scan(entry, snapshot))
+        return GovernedTable(Pin(view.ref, snapshot.version, snapshot.stamp), scan)
+
     def _open_made(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None
     ) -> GovernedTable:
@@ -158,7 +181,7 @@ class GovernedTables:
         if as_of is not None:
             raise Unsupported("information_schema has no older versions")
 
-    def _scan(self, entry: Entry, snapshot: Snapshot) -> Scan:
+    def _scan(self, entry: Entry, snapshot: Snapshot) -> TableScan:
         schema = without_metadata(snapshot.schema)
         if snapshot.reading is Reading.NATIVE:
             groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
@@ -179,13 +202,17 @@ def _base_of_history(ref: TableRef) -> TableRef | None:
 def _open_view(
     view: View, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
 ) -> GovernedTable:
-    if as_of is not None:
-        raise Unsupported(f"{view.ref} is a view, which has no older versions")
+    _refuse_older_versions(view, as_of)
     if pin is not None and pin.stamp != view.stamp:
         raise Conflict(f"the view {view.ref} was changed; run the query again")
     is_open = reads_text(principal, view)
     scan = ViewScan(view.definition, view.bucket, view.schema, view.columns, is_open=is_open)
     return GovernedTable(Pin(view.ref, None, view.stamp), scan)
+
+
+def _refuse_older_versions(view: View, as_of: AsOf | None) -> None:
+    if as_of is not None:
+        raise Unsupported(f"{view.ref} is a view, which has no older versions")
 
 
 def open_views(buckets: Mapping[str, Location], clock: Clock) -> Views | None:
@@ -227,9 +254,9 @@ def build(
     """
     opener = Opener(clock)
     views = open_views(buckets, clock)
-    registry = Registry(buckets, views)
+    registry = Registry(buckets, views, own_views=audit_views.AUDIT_VIEWS)
     browser = Browser(registry, opener, book)
-    tables = GovernedTables(browser, opener, temporary_root=temporary_root(buckets))
+    tables = GovernedTables(browser, opener, registry, temporary_root=temporary_root(buckets))
     return Governed(registry, views, opener, browser, tables)
 
 

@@ -191,7 +191,7 @@ def test_secrets_of_the_server_leave_for_nobody(tmp_path: Path) -> None:
     ref = TableRef("system", "auth", "users")
     assert lake.browser.columns(ADMIN, ref).names == ["user_id"]
     lake.allow("system")
-    assert refusal(lake, "system", "auth", "users").code == "bucket_not_found"
+    assert refusal(lake, "system", "auth", "users").code == "table_not_found"
 
 
 def test_a_worker_is_built_from_plain_data(lake: Lakehouse, tmp_path: Path) -> None:
