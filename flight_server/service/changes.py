@@ -11,7 +11,7 @@ from flight_server.engine.base import Engine
 from flight_server.service.definitions import Definitions
 from flight_server.service.recording import Detail, Effect
 from flight_server.service.request import Request
-from flight_server.service.running import Running, on_record
+from flight_server.service.running import Kind, Running, on_record
 from flight_server.service.sessions import Sessions
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Targets
@@ -110,7 +110,8 @@ class Changes:
     def execute(self, request: Request, command: Command, bound: Bound) -> int:
         """Do it; return how many rows it changed, -1 where rows are not what it changes."""
         _intend(request, command, bound.sql)
-        with self._running.writing(request, bound.sql) as listed:
+        kind = Kind.SESSION if isinstance(command, Use | SetOption) else Kind.WRITE
+        with self._running.writing(request, bound.sql, kind=kind) as listed:
             counted = self._counted.get(type(command))
             if counted is not None:
                 rows = counted(listed, command, bound)

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from flight_server.clock import Clock
 from flight_server.errors import Cancelled, DeadlineExceeded, InvalidRequest
+from flight_server.service.limits import Limits, Place
 from flight_server.service.request import Request
 from flight_server.sql import lexer
 from policies.names import Principal
@@ -36,6 +37,11 @@ class Kind(StrEnum):
     DESCRIBE = "describe"
     QUERY = "query"
     WRITE = "write"
+    SESSION = "session"
+
+
+# What users run; all else prepares for it.
+_LIMITED = frozenset({Kind.QUERY, Kind.WRITE})
 
 
 class State(StrEnum):
@@ -76,6 +82,7 @@ class Run:
         "_stream",
         "_was_stopped",
         "kind",
+        "place",
         "query_id",
         "request",
         "rows",
@@ -92,6 +99,7 @@ class Run:
         self.statement = statement
         self.kind = kind
         self.query_id = query_id
+        self.place: Place | None = None
         self.state = State.RUNNING
         self.rows = 0
         self.started_at = registry.clock.now()
@@ -112,6 +120,8 @@ class Run:
     ) -> None:
         if error is not None or self._stream is None:
             self.leave()
+        if error is not None and self.place is not None:
+            self.place.refused(error)
         if isinstance(error, Cancelled):
             raise self.ended() or error from None
 
@@ -215,11 +225,13 @@ class Stream:
 class Running:
     """All that runs in this process; safe to use from many threads.
 
-    To be entered costs an entry in a dictionary; all else is done when somebody asks.
+    To be entered costs an entry in a dictionary, and what ``limits`` count; all else is done when
+    somebody asks.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, limits: Limits | None = None) -> None:
         self.clock = clock
+        self._limits = limits
         self._runs: dict[Run, None] = {}
         self._cancelled = _Remembered(REMEMBERED_MAX)
         self._finished = _Remembered(REMEMBERED_MAX)
@@ -229,26 +241,31 @@ class Running:
     ) -> Run:
         """List something that starts now; without an id of its own it has that of the request.
 
-        Raises Cancelled when a query of this id was cancelled before.
+        Raises Cancelled when a query of this id was cancelled before, LimitExceeded when the tier
+        of its user allows no more queries and changes.
         """
         run = Run(self, request, statement, kind=kind, query_id=query_id or request.request_id)
         self._runs[run] = None
         # Who cancels marks first and looks for runs then, so one of the two sees the other.
         try:
             self.check(run.query_id)
-        except Cancelled:
+            if self._limits is not None and kind in _LIMITED:
+                run.place = self._limits.enter(request.principal.user_id, request.tier)
+        except BaseException:
             del self._runs[run]
             raise
         return run
 
     @contextmanager
-    def writing(self, request: Request, what: str) -> Iterator[Request]:
+    def writing(self, request: Request, what: str, *, kind: Kind = Kind.WRITE) -> Iterator[Request]:
         """List a write for the block; return its request, which others can cancel as well."""
-        with self.enter(request, what, kind=Kind.WRITE) as run:
+        with self.enter(request, what, kind=kind) as run:
             yield replace(request, is_cancelled=run.is_cancelled)
 
     def leave(self, run: Run) -> None:
         """List it no longer."""
+        if run.place is not None:
+            run.place.leave()
         if self._runs.pop(run, self) is None and run.kind is Kind.QUERY:
             self._finished.add(run.query_id)
 
@@ -297,7 +314,8 @@ class _Remembered:
     def __init__(self, count_max: int) -> None:
         self._count_max = count_max
         self._ids: OrderedDict[str, None] = OrderedDict()
-        self._lock = threading.Lock()
+        # A stream that is dropped adds its id, and may be dropped by a collection in here.
+        self._lock = threading.RLock()
 
     def __contains__(self, query_id: str) -> bool:
         return query_id in self._ids
