@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 from flight_server.engine.base import Temporary
 from flight_server.service.recording import UNRECORDED, Record
-from policies.names import Principal
+from policies.names import Principal, Privilege, TableRef
 
 # What a session is found by: the kind of mark, whose it is, and the mark itself. The owner is part
 # of the key, so that nobody can reach the session of somebody else with it.
 SessionKey = tuple[str, str, str]
+
+# A right that a call goes on with for as long as it runs.
+Need = tuple[Privilege, TableRef]
+
+
+def _relies_on_nothing(privilege: Privilege, ref: TableRef) -> None:
+    """Forget it: nobody watches this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +32,7 @@ class Request:
     ``session_keys`` finds the session; the others will find it too when it is made by this call.
     ``session_id`` and ``token_id`` name the sign-in and the token that prove the caller, ``tier``
     is what they may use; ``record`` is what goes on record of the call. ``address`` is where the
-    call came from, without the port.
+    call came from, without the port. ``rely_on`` is told which rights the call goes on with.
     """
 
     principal: Principal
@@ -46,3 +53,4 @@ class Request:
     token_id: str = ""
     tier: str = ""
     record: Record = UNRECORDED
+    rely_on: Callable[[Privilege, TableRef], None] = _relies_on_nothing

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,11 +17,12 @@ from typing import Any, Self
 import pyarrow as pa
 
 from flight_server.clock import Clock
-from flight_server.errors import Cancelled, DeadlineExceeded, InvalidRequest
+from flight_server.errors import Cancelled, DeadlineExceeded, InvalidRequest, LakeflightError
 from flight_server.service.limits import Limits, Place
-from flight_server.service.request import Request
+from flight_server.service.remembered import Remembered
+from flight_server.service.request import Need, Request
 from flight_server.sql import lexer
-from policies.names import Principal
+from policies.names import Principal, Privilege, TableRef
 
 STATEMENT_CHARACTERS_MAX = 1000
 # How many queries are remembered as cancelled, and as finished. A ticket that was cancelled and is
@@ -78,10 +79,11 @@ class Run:
 
     __slots__ = (
         "_deadline",
+        "_reason",
         "_registry",
         "_stream",
-        "_was_stopped",
         "kind",
+        "needs",
         "place",
         "query_id",
         "request",
@@ -103,7 +105,9 @@ class Run:
         self.state = State.RUNNING
         self.rows = 0
         self.started_at = registry.clock.now()
-        self._was_stopped = False
+        # What it was let begin with, and what others are asked whether it may go on.
+        self.needs: tuple[Need, ...] = ()
+        self._reason: LakeflightError | None = None
         # Weak: who drops the stream ends it.
         self._stream: weakref.ref[Stream] | None = None
         timeout = request.timeout_seconds
@@ -127,12 +131,17 @@ class Run:
 
     def is_cancelled(self) -> bool:
         """Whether the work is to end."""
-        return self._was_stopped or self._is_late() or self.request.is_cancelled()
+        return self._reason is not None or self._is_late() or self.request.is_cancelled()
 
-    def ended(self) -> Cancelled | DeadlineExceeded | None:
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody ended it from outside."""
+        return self._reason is not None
+
+    def ended(self) -> LakeflightError | None:
         """Return why the work was ended from outside; None when nobody but its client did."""
-        if self._was_stopped:
-            return Cancelled("the query was cancelled")
+        if self._reason is not None:
+            return copy.copy(self._reason)  # a traceback belongs to one thread
         if self._is_late():
             return DeadlineExceeded(
                 "the query ran longer than its session allows;"
@@ -140,9 +149,21 @@ class Run:
             )
         return None
 
-    def stop(self) -> None:
-        """End the work from outside; what streams to a reader that does not read ends as well."""
-        self._was_stopped = True
+    def rely_on(self, privilege: Privilege, ref: TableRef) -> None:
+        """Take note of a right that it goes on with."""
+        if (privilege, ref) not in self.needs:
+            self.needs = (*self.needs, (privilege, ref))
+
+    def mark(self, reason: LakeflightError) -> None:
+        """Say that the work is to end with this error; the first one counts."""
+        self._reason = self._reason or reason
+
+    def stop(self, reason: LakeflightError | None = None) -> None:
+        """End the work from outside; what streams to a reader that does not read ends as well.
+
+        Its client hears ``reason``, and without one that it was cancelled.
+        """
+        self.mark(reason or Cancelled("the query was cancelled"))
         stream = None if self._stream is None else self._stream()
         if stream is not None:
             stream.stop()
@@ -222,6 +243,10 @@ class Stream:
         self._close()
 
 
+def _nothing() -> None:
+    """Do nothing: nobody waits for what begins."""
+
+
 class Running:
     """All that runs in this process; safe to use from many threads.
 
@@ -233,8 +258,17 @@ class Running:
         self.clock = clock
         self._limits = limits
         self._runs: dict[Run, None] = {}
-        self._cancelled = _Remembered(REMEMBERED_MAX)
-        self._finished = _Remembered(REMEMBERED_MAX)
+        self._cancelled = Remembered(REMEMBERED_MAX)
+        self._finished = Remembered(REMEMBERED_MAX)
+        self._on_enter: Callable[[], None] = _nothing
+
+    def when_entered(self, callback: Callable[[], None]) -> None:
+        """Have this called for all that begins; it is quick and raises nothing."""
+        self._on_enter = callback
+
+    def runs(self) -> list[Run]:
+        """Return all that runs now."""
+        return list(self._runs)
 
     def enter(
         self, request: Request, statement: str, *, kind: Kind, query_id: str | None = None
@@ -246,6 +280,7 @@ class Running:
         """
         run = Run(self, request, statement, kind=kind, query_id=query_id or request.request_id)
         self._runs[run] = None
+        self._on_enter()
         # Who cancels marks first and looks for runs then, so one of the two sees the other.
         try:
             self.check(run.query_id)
@@ -260,7 +295,7 @@ class Running:
     def writing(self, request: Request, what: str, *, kind: Kind = Kind.WRITE) -> Iterator[Request]:
         """List a write for the block; return its request, which others can cancel as well."""
         with self.enter(request, what, kind=kind) as run:
-            yield replace(request, is_cancelled=run.is_cancelled)
+            yield replace(request, is_cancelled=run.is_cancelled, rely_on=run.rely_on)
 
     def leave(self, run: Run) -> None:
         """List it no longer."""
@@ -306,26 +341,6 @@ class Running:
         for run in runs:
             run.stop()
         return bool(runs)
-
-
-class _Remembered:
-    """The ids put in last, up to a number."""
-
-    def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
-        self._ids: OrderedDict[str, None] = OrderedDict()
-        # A stream that is dropped adds its id, and may be dropped by a collection in here.
-        self._lock = threading.RLock()
-
-    def __contains__(self, query_id: str) -> bool:
-        return query_id in self._ids
-
-    def add(self, query_id: str) -> None:
-        with self._lock:
-            self._ids[query_id] = None
-            self._ids.move_to_end(query_id)
-            if len(self._ids) > self._count_max:
-                self._ids.popitem(last=False)
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,55 @@
+"""Whether who made a request could make it again now, for what has gone on since then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from flight_server.auth.users import User
+from flight_server.errors import LakeflightError, NotFound, Unauthenticated
+from flight_server.service.request import Request
+from policies.names import Principal
+
+
+class Users(Protocol):
+    """Where accounts are looked up."""
+
+    def get(self, user_id: str) -> User:
+        """Return the user of that id; raises NotFound."""
+        ...
+
+
+# Looks a caller up anew. Raises Unauthenticated for one whose session or account has ended, and
+# Unavailable when that cannot be told.
+Standing = Callable[[Request], Principal]
+
+
+class Accounts:
+    """A ``Standing`` over the accounts; ``still`` says what has become of session and token."""
+
+    def __init__(
+        self, users: Users, still: Callable[[Request], LakeflightError | None] | None = None
+    ) -> None:
+        self._users = users
+        self._still = still
+
+    def __call__(self, request: Request) -> Principal:
+        """Return who asks, with the roles that they have now; raises as ``Standing`` says."""
+        if self._still is not None and (error := self._still(request)) is not None:
+            raise error
+        try:
+            user = self._users.get(request.principal.user_id)
+        except NotFound:
+            raise _gone() from None
+        if not user.is_active:
+            raise _gone()
+        return user.as_principal()
+
+
+def as_before(request: Request) -> Principal:
+    """Return who asked, as if nothing could have changed: a ``Standing`` where nobody looks."""
+    return request.principal
+
+
+def _gone() -> Unauthenticated:
+    return Unauthenticated("the account is gone or disabled; sign in again", code="token_revoked")
