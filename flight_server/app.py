@@ -23,6 +23,7 @@ from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
 from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_users
+from flight_server.ops.counting import Counting, open_counting
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
 from flight_server.ops.signing import key_sources
@@ -56,6 +57,7 @@ class Gateway:
             clock=self._clock,
         )
         self._sessions: Sessions | None = None
+        self._counting: Counting | None = None
         self._roots = Roots()
         self.first_password: str | None = None
 
@@ -100,6 +102,8 @@ class Gateway:
         self._pool.close()
         if finished:  # what was cut off may still write; the locks then end with the process
             self._roots.close()
+            if self._counting is not None:
+                self._counting.close()
         return finished
 
     def worker_pids(self) -> list[int]:
@@ -116,6 +120,7 @@ class Gateway:
             clock=self._clock,
             random_bytes=self._random_bytes,
         )
+        self._counting = open_counting(settings, ring.secrets[0], self._clock)
         parts = Parts(
             settings,
             RemoteEngine(
@@ -131,6 +136,7 @@ class Gateway:
             self._random_bytes,
             self._roots.read_only,
             governed.open_rulebook(settings.policy_book().grants, buckets(settings), self._clock),
+            self._counting.limits,
         )
         use_cases = build_use_cases(parts)
         self._sessions = use_cases.sessions

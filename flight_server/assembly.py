@@ -22,6 +22,7 @@ from flight_server.rpc.server import UseCases
 from flight_server.service import governed
 from flight_server.service.changes import Changes
 from flight_server.service.definitions import Definitions
+from flight_server.service.limits import Limits
 from flight_server.service.loads import Loads
 from flight_server.service.making import Making
 from flight_server.service.permits import Permits
@@ -53,6 +54,7 @@ class Parts:
     random_bytes: Callable[[int], bytes]
     read_only: frozenset[str]
     rules: Rulebook
+    limits: Limits
 
 
 def build_use_cases(parts: Parts) -> UseCases:
@@ -63,15 +65,8 @@ def build_use_cases(parts: Parts) -> UseCases:
     sessions = Sessions(
         found.browser, _session_limits(settings), clock=clock, random_bytes=parts.random_bytes
     )
-    running = Running(clock)
-    queries = Queries(
-        parts.engine,
-        found.tables,
-        parts.sealer,
-        limits=_query_limits(settings),
-        clock=clock,
-        running=running,
-    )
+    running = Running(clock, parts.limits)
+    queries = _queries(parts, found, running)
     permits = Permits(
         found.browser,
         found.registry,
@@ -109,6 +104,7 @@ def build_use_cases(parts: Parts) -> UseCases:
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
         own=OwnUseCases(running, tables, TableUpkeep(upkeep, targets, running)),
+        limits=parts.limits,
     )
 
 
@@ -126,6 +122,17 @@ def _upkeep(parts: Parts, targets: Targets, commits: Commits, found: governed.Go
         snapshots=found.opener.delta,
         clock=parts.clock,
         file_bytes_target=parts.settings.storage.file_bytes_target,
+    )
+
+
+def _queries(parts: Parts, found: governed.Governed, running: Running) -> Queries:
+    return Queries(
+        parts.engine,
+        found.tables,
+        parts.sealer,
+        limits=_query_limits(parts.settings),
+        clock=parts.clock,
+        running=running,
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow.flight as fl
 
 from flight_server import errors
 from flight_server.protocol import actions, commands, flight
-from flight_server.rpc import quirks
+from flight_server.rpc import quirks, steps
 from flight_server.rpc.border import BorderedStream, Call, InFlight, bordered
 from flight_server.rpc.catalog import CATALOG_COMMANDS, CatalogReplies
 from flight_server.rpc.middleware import (
@@ -30,6 +30,7 @@ from flight_server.rpc.own_actions import UseCases as OwnUseCases
 from flight_server.rpc.puts import Incoming, read_parameters
 from flight_server.rpc.session_actions import HANDLERS as SESSION_ACTIONS
 from flight_server.rpc.session_actions import SessionActions
+from flight_server.service.limits import Limits, Step
 from flight_server.service.loads import Loads
 from flight_server.service.queries import Queries
 from flight_server.service.recording import Effect, Recorder
@@ -50,11 +51,6 @@ UNSUPPORTED_ACTIONS: Mapping[str, str] = {
     "EndTransaction": "transactions are not supported; every statement stands alone",
     "EndSavepoint": "transactions are not supported; every statement stands alone",
 }
-# Served while the server stops: a driver sends them when it is done with a result, and would fail
-# then.
-FINISHING_ACTIONS = frozenset(
-    {"ClosePreparedStatement", "CloseSession", "CancelFlightInfo", "CancelQuery", "query.cancel"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +71,7 @@ class UseCases:
     catalog: CatalogReplies
     sessions: Sessions
     own: OwnUseCases
+    limits: Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +108,7 @@ class LakehouseServer(fl.FlightServerBase):
         self._loads = use_cases.loads
         self._catalog = use_cases.catalog
         self._sessions = use_cases.sessions
+        self._limits = use_cases.limits
         self._session_actions = SessionActions(use_cases.sessions, use_cases.queries)
         self._own_actions = OwnActions(use_cases.own)
         self._defaults = defaults or Defaults()
@@ -130,7 +128,7 @@ class LakehouseServer(fl.FlightServerBase):
         Drivers that know of queries only send everything here, and may never fetch.
         """
         command = _command_of(descriptor)
-        request = self._request(call)
+        request = self._request(call, steps.of_description(command))
         if isinstance(command, CATALOG_COMMANDS):
             schema = self._catalog.schema(command)
             return _info(schema, descriptor, descriptor.command)
@@ -146,11 +144,10 @@ class LakehouseServer(fl.FlightServerBase):
 
     def _get_schema(self, call: Call, descriptor: fl.FlightDescriptor) -> fl.SchemaResult:
         command = _command_of(descriptor)
+        request = self._request(call, Step.WHOLE)
         if isinstance(command, CATALOG_COMMANDS):
             return fl.SchemaResult(self._catalog.schema(command))
-        return fl.SchemaResult(
-            self._statements.schema(self._statement(self._request(call), command))
-        )
+        return fl.SchemaResult(self._statements.schema(self._statement(request, command)))
 
     # pyarrow turns any Flight error of this one method into UNKNOWN.
     get_schema = bordered(_get_schema, flight_errors=False)
@@ -159,7 +156,7 @@ class LakehouseServer(fl.FlightServerBase):
     def do_get(self, call: Call, ticket: fl.Ticket) -> fl.FlightDataStream:
         """Send a result, batch by batch."""
         command = commands.decode_command(ticket.ticket)
-        request = self._request(call)
+        request = self._request(call, Step.FETCH)
         if isinstance(command, CATALOG_COMMANDS):
             request.record.intend("metadata.read", type(command).__name__, effect=Effect.READ)
             request.record.confirm()
@@ -180,13 +177,14 @@ class LakehouseServer(fl.FlightServerBase):
         writer: fl.FlightMetadataWriter,
     ) -> None:
         """Take parameters or rows, and answer what became of them."""
-        request = self._request(call)
+        is_path = descriptor.descriptor_type is fl.DescriptorType.PATH
+        command = None if is_path else _command_of(descriptor)
+        request = self._request(call, Step.WHOLE if command is None else steps.of_put(command))
         incoming = Incoming(reader, is_cancelled=request.is_cancelled)
-        if descriptor.descriptor_type is fl.DescriptorType.PATH:
+        if command is None:
             rows = self._loads.append(request, _path_of(descriptor), incoming)
             writer.write(pa.py_buffer(json.dumps({"rows": rows}).encode()))
             return
-        command = _command_of(descriptor)
         handler = _PUTS.get(type(command))
         if handler is None:
             _refuse(command)
@@ -229,9 +227,10 @@ class LakehouseServer(fl.FlightServerBase):
     def do_action(self, call: Call, action: fl.Action) -> Iterator[fl.Result]:
         """Run an action of the protocol, or one of our own."""
         name = action.type
-        if self.in_flight.is_draining and name not in FINISHING_ACTIONS:
+        if self.in_flight.is_draining and name not in steps.FINISHING_ACTIONS:
             raise stopping()
-        request = call.anybodys() if name in OPEN_ACTIONS else self._request(call)
+        is_open = name in OPEN_ACTIONS
+        request = call.anybodys() if is_open else self._request(call, steps.of_action(name))
         if name in UNSUPPORTED_ACTIONS:
             raise errors.Unsupported(f"{name}: {UNSUPPORTED_ACTIONS[name]}")
         data = action.body.to_pybytes()
@@ -247,7 +246,7 @@ class LakehouseServer(fl.FlightServerBase):
     @bordered
     def list_actions(self, call: Call) -> list[fl.ActionType]:
         """Return the actions that are served."""
-        self._request(call)
+        self._request(call, Step.WHOLE)
         return [fl.ActionType(name, text) for name, text in action_descriptions()]
 
     @bordered
@@ -268,12 +267,16 @@ class LakehouseServer(fl.FlightServerBase):
         """Refuse: Flight SQL has no use for it."""
         raise errors.Unsupported("DoExchange is not supported")
 
-    def _request(self, call: Call) -> Request:
-        return call.request(
+    def _request(self, call: Call, step: Step | None) -> Request:
+        """Return the request of a call, counted as a step of one; None does not count."""
+        request = call.request(
             self._sessions,
             default_bucket=self._defaults.bucket,
             default_schema=self._defaults.schema,
         )
+        if step is not None:
+            self._limits.request(request.principal.user_id, request.tier, step=step)
+        return request
 
     def _statement(self, request: Request, command: commands.Command) -> Bound:
         if isinstance(command, commands.StatementQuery):

@@ -42,8 +42,9 @@ class Step(Enum):
     """
 
     WHOLE = auto()  # a request by itself
-    PREPARE = auto()  # begins what EXECUTE goes on with
+    PREPARE = auto()  # begins what EXECUTE or CHANGE goes on with
     EXECUTE = auto()  # of a prepared statement; begins what FETCH goes on with
+    CHANGE = auto()  # the same without a result to fetch
     DESCRIBE = auto()  # begins what FETCH goes on with
     FETCH = auto()
 
@@ -51,7 +52,7 @@ class Step(Enum):
 # What each step begins and goes on with: where its number stands among those of ``_BEGUN``.
 _EXECUTIONS, _FETCHES = 0, _BEGUN_BITS
 _BEGINS = {Step.PREPARE: _EXECUTIONS, Step.EXECUTE: _FETCHES, Step.DESCRIBE: _FETCHES}
-_CONTINUES = {Step.EXECUTE: _EXECUTIONS, Step.FETCH: _FETCHES}
+_CONTINUES = {Step.EXECUTE: _EXECUTIONS, Step.CHANGE: _EXECUTIONS, Step.FETCH: _FETCHES}
 
 
 @dataclass(frozen=True, slots=True)
