@@ -15,14 +15,15 @@ from typing import Any
 from flight_server import errors
 from flight_server.assembly import Parts, Roots, buckets, build_use_cases
 from flight_server.auth.keys import KeyRing, load_keys
+from flight_server.auth.refresh import RefreshTokens
+from flight_server.auth.stores import Stores
 from flight_server.auth.tokens import Tokens
-from flight_server.auth.users import UserStore
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import BatchLimits
 from flight_server.engine.pool import PoolOptions, WorkerPool
 from flight_server.engine.remote import RemoteEngine
 from flight_server.entropy import Entropy
-from flight_server.ops.accounts import open_users
+from flight_server.ops.accounts import open_stores, session_rules
 from flight_server.ops.counting import Counting, open_counting
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings
@@ -80,13 +81,13 @@ class Gateway:
         _claim_port(settings.server.host, settings.server.port)
         ring = load_keys(key_sources(settings), random_bytes=os.urandom)
         self._roots.take(settings)
-        users = open_users(settings, self._clock)
-        self.first_password = users.bootstrap(
+        stores = open_stores(settings, self._clock)
+        self.first_password = stores.users.bootstrap(
             None if settings.admin.password is None else settings.admin.password.get_secret_value()
         )
         self._pool.start()
         try:
-            self._server = self._build_server(ring, users)
+            self._server = self._build_server(ring, stores)
         except OSError:
             self._pool.close()
             raise errors.Unavailable(f"the address {self._address()} cannot be used") from None
@@ -110,16 +111,13 @@ class Gateway:
         """Return the process ids of the workers, for measuring."""
         return self._pool.worker_pids()
 
-    def _build_server(self, ring: KeyRing, users: UserStore) -> LakehouseServer:
+    def _build_server(self, ring: KeyRing, stores: Stores) -> LakehouseServer:
         settings = self._settings
-        tokens = Tokens(
-            ring.keys,
-            settings.auth.issuer,
-            audience=settings.auth.audience,
-            life_seconds=settings.auth.token_seconds_max,
-            clock=self._clock,
+        sealer = Sealer(
+            [derive_key(secret, "tickets") for secret in ring.secrets],
             random_bytes=self._random_bytes,
         )
+        signin = self._build_signin(ring, stores, sealer)
         self._counting = open_counting(settings, ring.secrets[0], self._clock)
         parts = Parts(
             settings,
@@ -128,10 +126,7 @@ class Gateway:
                 self._clock,
                 result_cache_bytes_max=settings.limits.result_cache_bytes_max,
             ),
-            Sealer(
-                [derive_key(secret, "tickets") for secret in ring.secrets],
-                random_bytes=self._random_bytes,
-            ),
+            sealer,
             self._clock,
             self._random_bytes,
             self._roots.read_only,
@@ -145,7 +140,7 @@ class Gateway:
             self._address(),
             use_cases,
             callers=CallerMiddlewareFactory(
-                SignIn(users, tokens, random_bytes=self._random_bytes),
+                signin,
                 recorder,
                 random_bytes=self._random_bytes,
                 is_draining=lambda: self._in_flight.is_draining,
@@ -154,6 +149,25 @@ class Gateway:
             in_flight=self._in_flight,
             recorder=recorder,
             tls=_tls(settings),
+        )
+
+    def _build_signin(self, ring: KeyRing, stores: Stores, sealer: Sealer) -> SignIn:
+        auth = self._settings.auth
+        tokens = Tokens(
+            ring.keys,
+            auth.issuer,
+            audience=auth.audience,
+            life_seconds=auth.token_seconds_max,
+            clock=self._clock,
+            random_bytes=self._random_bytes,
+        )
+        return SignIn(
+            stores,
+            tokens,
+            refresh=RefreshTokens(sealer, clock=self._clock),
+            rules=session_rules(self._settings),
+            clock=self._clock,
+            random_bytes=self._random_bytes,
         )
 
     def _address(self) -> str:

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import base64
 import logging
-import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from flight_server.auth.account_rules import (
+    ADMIN,
+    check_custom_roles,
+    check_email,
+    check_own_choice,
+    check_role,
+    check_tier,
+    check_username,
+)
 from flight_server.auth.passwords import Passwords
 from flight_server.clock import Clock
 from flight_server.errors import (
     AlreadyExists,
     InvalidRequest,
     LakeflightError,
+    LimitExceeded,
     NotFound,
     Unauthenticated,
 )
-from flight_server.storage.system import Row, Rows, Snapshot, SystemTable
+from flight_server.storage.system import Change, Row, Rows, Snapshot, SystemTable
 from policies.names import Principal, Role
 
-ADMIN = "admin"
-# The user name under which a token may be given as a password.
-RESERVED_NAMES = frozenset({"token"})
+__all__ = ["ADMIN", "FIRST_TIER", "TIERS", "User", "UserStore"]
+
 TIERS = ("free", "pro", "pioneer", "enterprise")
-_USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
-_CUSTOM_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}")
+FIRST_TIER = "free"
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +44,7 @@ _log = logging.getLogger(__name__)
 class User:
     """One account as it is stored; times are aware, in UTC.
 
+    ``requested_tier`` is what was asked for at registration, for who approves it; it gives nothing.
     ``external_id`` says whose account it is at another system, ``external_claims`` what that system
     said of them last; both are None for an account of this server's own.
     """
@@ -54,6 +61,17 @@ class User:
     updated_at: datetime
     external_id: str | None = None
     external_claims: str | None = field(default=None, repr=False)
+    requested_tier: str | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the account waits for approval."""
+        return self.role is Role.PENDING
+
+    @property
+    def is_active_admin(self) -> bool:
+        """Whether this is an administrator who can sign in."""
+        return self.is_active and self.role is Role.ADMIN
 
     def as_principal(self) -> Principal:
         """Return who this user is to the policies."""
@@ -82,9 +100,11 @@ class UserStore:
         *,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        tiers: Collection[str] = TIERS,
     ) -> None:
         self._table = table
         self._passwords = passwords
+        self._tiers = tiers
         self._clock = clock
         self._random_bytes = random_bytes
         self._index = _Index(None, {}, {})
@@ -119,36 +139,81 @@ class UserStore:
         role: str,
         email: str | None = None,
         custom_roles: Iterable[str] = (),
-        tier: str = "free",
+        tier: str = FIRST_TIER,
     ) -> User:
         """Add a user and return it, durable.
 
         ``role`` is a base role. Raises InvalidRequest for a name, password, role, tier or address
         that breaks the rules, AlreadyExists when the name is taken, also in other capitals.
         """
-        user = self._checked(
-            username,
-            role=role,
-            email=email,
-            custom_roles=tuple(dict.fromkeys(custom_roles)),
-            tier=tier,
+        check_username(username)
+        user = self._new(
+            username, email=email, role=role, custom_roles=custom_roles, subscription_tier=tier
         )
-        if self._is_taken(username, self._table.snapshot().rows):
-            raise _taken(username)
-        user = replace(user, password_hash=self._passwords.hash(password))
+        return self._insert(user, password)
+
+    def register(
+        self, username: str, password: str, *, email: str, tier: str | None, pending_max: int
+    ) -> User:
+        """Add an account that waits for approval, and return it, durable.
+
+        Raises as ``add`` and LimitExceeded when ``pending_max`` accounts wait already.
+        """
+        check_own_choice(username)
+        user = self._new(username, email=email, role=Role.PENDING, requested_tier=tier)
+        return self._insert(user, password, pending_max=pending_max)
+
+    def update(self, user_id: str, change: Callable[[User], User]) -> User:
+        """Change an account and return it, durable.
+
+        ``change`` gets the newest state, may be called again, and raises to give up. Raises
+        NotFound, InvalidRequest for roles and tiers that break the rules, and when no active
+        administrator would be left.
+        """
+        after: User | None = None
 
         def edit(rows: Rows) -> list[Row]:
-            if self._is_taken(username, rows):
-                raise _taken(username)
-            return [_row(user)]
+            nonlocal after
+            before = self._stored(rows, user_id)
+            after = change(before)
+            check_custom_roles(after.custom_roles)
+            if after.subscription_tier != before.subscription_tier:
+                check_tier(after.subscription_tier, self._tiers)
+            if after == before:
+                return []
+            self._keep_an_administrator(rows, before, after)
+            after = replace(after, updated_at=self._clock.now())
+            return [_row(after)]
 
         self._table.change(edit)
-        return user
+        assert after is not None  # noqa: S101 - the edit ran, or raised
+        return after
+
+    def reject(self, user_id: str) -> User:
+        """Remove an account that waits for approval, and return it; its name is free again.
+
+        Raises NotFound, InvalidRequest for any other account.
+        """
+        found: User | None = None
+
+        def edit(rows: Rows) -> Change:
+            nonlocal found
+            found = self._stored(rows, user_id)
+            if not found.is_pending:
+                raise InvalidRequest(
+                    "only an account that waits for approval can be rejected: disable this one"
+                )
+            return Change(remove=frozenset({user_id}))
+
+        self._table.change(edit)
+        assert found is not None  # noqa: S101 - as above
+        return found
 
     def set_password(self, username: str, password: str) -> User:
         """Give a user a new password; NotFound, InvalidRequest when it breaks the rule."""
         user = self.require(username)
-        return self._set_hash(user.user_id, self._passwords.hash(password))
+        hashed = self._passwords.hash(password, names=(user.username, user.email))
+        return self.update(user.user_id, lambda found: replace(found, password_hash=hashed))
 
     def bootstrap(self, password: str | None) -> str | None:
         """Make the administrator at first start.
@@ -181,11 +246,13 @@ class UserStore:
         if user is None or not matches or not user.is_active:
             raise Unauthenticated("wrong user name or password", code="invalid_credentials")
         if self._passwords.needs_rehash(user.password_hash):
-            try:
-                return self._set_hash(user.user_id, self._passwords.hash(password))
-            except LakeflightError as error:  # a full disk must not lock everybody out
-                _log.warning("the password hash of %s was not renewed: %s", username, error)
+            return self._rehashed(user, password)
         return user
+
+    def check_password(self, user_id: str, password: str) -> None:
+        """Raise Unauthenticated (``invalid_credentials``) unless this is the user's password."""
+        if not self._passwords.verify(password, self.get(user_id).password_hash):
+            raise Unauthenticated("wrong password", code="invalid_credentials")
 
     def _newest(self) -> _Index:
         snapshot = self._table.snapshot()
@@ -200,66 +267,95 @@ class UserStore:
             self._index = index
         return index
 
-    def _set_hash(self, user_id: str, password_hash: str) -> User:
-        def edit(rows: Rows) -> list[Row]:
-            if user_id not in rows:
-                raise NotFound("there is no such user", code="user_not_found")
-            return [
-                {
-                    **rows[user_id],
-                    "password_hash": password_hash,
-                    "updated_at": self._clock.now(),
-                }
-            ]
+    def _rehashed(self, user: User, password: str) -> User:
+        try:
+            hashed = self._passwords.hash_again(password)
+            # Unless it was changed meanwhile, by another call that knew it or by its owner.
+            return self.update(
+                user.user_id,
+                lambda found: (
+                    replace(found, password_hash=hashed)
+                    if found.password_hash == user.password_hash
+                    else found
+                ),
+            )
+        except LakeflightError as error:  # a full disk must not lock everybody out
+            _log.warning("the password hash of %s was not renewed: %s", user.username, error)
+            return user
 
-        return _user(self._table.change(edit).rows[user_id])
+    def _insert(self, user: User, password: str, *, pending_max: int | None = None) -> User:
+        def check(rows: Rows) -> None:
+            if self._is_taken(user.username, rows):
+                raise _taken(user.username)
+            if pending_max is not None:
+                pending = sum(row["role"] == Role.PENDING for row in rows.values())
+                if pending >= pending_max:
+                    raise LimitExceeded(
+                        f"too many accounts wait for approval auth.pending_max={pending_max}"
+                    )
+
+        self._passwords.check_rule(password, names=(user.username, user.email))
+        check(self._table.snapshot().rows)  # before the work of hashing
+        hashed = self._passwords.hash(password)
+        made = replace(user, password_hash=hashed)
+
+        def edit(rows: Rows) -> list[Row]:
+            check(rows)
+            return [_row(made)]
+
+        self._table.change(edit)
+        return made
+
+    def _stored(self, rows: Rows, user_id: str) -> User:
+        if user_id not in rows:
+            raise NotFound("there is no such user", code="user_not_found")
+        return _user(rows[user_id])
+
+    def _keep_an_administrator(self, rows: Rows, before: User, after: User) -> None:
+        if not before.is_active_admin or after.is_active_admin:
+            return
+        others = (_user(row) for row in rows.values() if row["user_id"] != before.user_id)
+        if not any(other.is_active_admin for other in others):
+            raise InvalidRequest(
+                f"{before.username} is the last active administrator: make another one first"
+            )
 
     def _is_taken(self, username: str, rows: Rows) -> bool:
         # "Admin" beside "admin" would invite mistakes.
         name = username.casefold()
         return any(str(row["username"]).casefold() == name for row in rows.values())
 
-    def _checked(
+    def _new(
         self,
         username: str,
         *,
-        role: str,
         email: str | None,
-        custom_roles: tuple[str, ...],
-        tier: str,
+        role: str,
+        custom_roles: Iterable[str] = (),
+        subscription_tier: str = FIRST_TIER,
+        requested_tier: str | None = None,
     ) -> User:
         """Return a user without a password hash, or raise InvalidRequest."""
-        if not _USERNAME.fullmatch(username):
-            raise InvalidRequest(
-                "a user name is a letter, then letters, digits, '.', '_' or '-', 64 at most"
-            )
-        if username.casefold() in RESERVED_NAMES:
-            raise InvalidRequest(f"the user name {username!r} is reserved")
-        if email is not None and not _EMAIL.fullmatch(email):
-            raise InvalidRequest("the e-mail address is not valid")
-        if role not in set(Role):
-            raise InvalidRequest(f"the role is one of {', '.join(Role)}")
-        if tier not in TIERS:
-            raise InvalidRequest(f"the tier is one of {', '.join(TIERS)}")
-        for name in custom_roles:
-            if not _CUSTOM_ROLE.fullmatch(name) or name in set(Role):
-                raise InvalidRequest(
-                    "a custom role is a lower-case letter, then letters, digits, '_' or '-', "
-                    "64 at most, and not the name of a base role"
-                )
+        if email is not None:
+            check_email(email)
         now = self._clock.now()
-        return User(
+        user = User(
             user_id=str(uuid.UUID(bytes=self._random_bytes(16), version=4)),
             username=username,
             email=email,
             password_hash="",
-            role=Role(role),
-            custom_roles=custom_roles,
-            subscription_tier=tier,
+            role=check_role(role),
+            custom_roles=check_custom_roles(custom_roles),
+            subscription_tier=subscription_tier,
             is_active=True,
             created_at=now,
             updated_at=now,
+            requested_tier=requested_tier,
         )
+        check_tier(subscription_tier, self._tiers)
+        if requested_tier is not None:
+            check_tier(requested_tier, self._tiers)
+        return user
 
 
 def _taken(username: str) -> AlreadyExists:
@@ -288,4 +384,5 @@ def _user(row: Row) -> User:
         updated_at=row["updated_at"],
         external_id=row["external_id"],
         external_claims=row["external_claims"],
+        requested_tier=row["requested_tier"],
     )

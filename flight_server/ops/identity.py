@@ -7,6 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from flight_server.auth.account_rules import ADMIN, check_password
+from flight_server.errors import InvalidRequest
 from flight_server.ops.sections import Section
 
 
@@ -22,8 +24,11 @@ class AdminSettings(Section):
     @field_validator("password")
     @classmethod
     def _strong_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not 8 <= len(value.get_secret_value().encode()) <= 1024:
-            raise ValueError("a password has 8 to 1024 bytes")
+        if value is not None:
+            try:
+                check_password(value.get_secret_value(), names=(ADMIN,))
+            except InvalidRequest as error:
+                raise ValueError(error.message) from None
         return value
 
 
@@ -71,6 +76,9 @@ class AuthSettings(Section):
     argon2_parallelism: int = Field(default=1, ge=1, le=64, description="argon2id lanes.")
     hashing_concurrent_max: int = Field(
         default=2, ge=1, le=64, description="Passwords that are hashed at the same time."
+    )
+    hashing_waiting_max: int = Field(
+        default=200, ge=0, le=100_000, description="Sign-ins that wait for their turn to hash."
     )
     hashing_wait_seconds_max: float = Field(
         default=10.0, gt=0, le=300, description="How long a sign-in waits for its turn to hash."

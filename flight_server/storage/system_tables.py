@@ -42,6 +42,8 @@ USERS = TableSpec(
             # Whose account it is at another system, and what that system said of them last.
             pa.field("external_id", pa.string()),
             pa.field("external_claims", pa.string()),
+            # What was asked for at registration.
+            pa.field("requested_tier", pa.string()),
         )
     ),
 )

@@ -46,22 +46,26 @@ def test_a_user_is_seen_at_once_by_a_server_that_runs(tmp_path: Path) -> None:
     server, command = open_users(tmp_path), open_users(tmp_path)
     assert server.find("alice") is None
     added = command.add(
-        "alice", "password1", role="trader", email="a@example.com", custom_roles=["desk", "desk"]
+        "alice",
+        "one fine pass",
+        role="trader",
+        email="a@example.com",
+        custom_roles=["desk", "desk"],
     )
     assert server.find("alice") == added
     assert server.get(added.user_id) == added
     assert added.as_principal() == Principal(
         added.user_id, "alice", Role.TRADER, frozenset({"desk"})
     )
-    assert server.authenticate("alice", "password1") == added
-    command.set_password("alice", "password2")
+    assert server.authenticate("alice", "one fine pass") == added
+    command.set_password("alice", "two fine pass")
     with pytest.raises(errors.Unauthenticated):
-        server.authenticate("alice", "password1")
-    assert server.authenticate("alice", "password2").user_id == added.user_id
+        server.authenticate("alice", "one fine pass")
+    assert server.authenticate("alice", "two fine pass").user_id == added.user_id
 
 
 def test_no_hash_in_what_is_printed(tmp_path: Path) -> None:
-    user = open_users(tmp_path).add("alice", "password1", role="registered")
+    user = open_users(tmp_path).add("alice", "one fine pass", role="registered")
     assert user.password_hash.startswith("$argon2id$")
     assert "argon2" not in repr(user)
 
@@ -69,23 +73,23 @@ def test_no_hash_in_what_is_printed(tmp_path: Path) -> None:
 def test_users_are_listed_by_name(tmp_path: Path) -> None:
     users = open_users(tmp_path)
     for name in ("carol", "alice", "bob"):
-        users.add(name, "password1", role="registered")
+        users.add(name, "one fine pass", role="registered")
     assert [user.username for user in users.list()] == ["alice", "bob", "carol"]
 
 
 def test_every_failure_to_sign_in_looks_the_same(tmp_path: Path) -> None:
     users = open_users(tmp_path)
-    users.add("alice", "password1", role="registered")
-    users.add("gone", "password1", role="registered")
+    users.add("alice", "one fine pass", role="registered")
+    users.add("gone", "one fine pass", role="registered")
     change(tmp_path, "gone", is_active=False)
     seen = set()
     for name, password in (
         ("alice", "wrong-password"),
-        ("nobody", "password1"),
-        ("gone", "password1"),
+        ("nobody", "one fine pass"),
+        ("gone", "one fine pass"),
         ("alice", ""),
         ("alice", "x" * 5000),
-        ("ALICE", "password1"),
+        ("ALICE", "one fine pass"),
         ("", ""),
         ("\udcff", "\udcff"),
     ):
@@ -101,7 +105,7 @@ def test_every_failure_to_sign_in_looks_the_same(tmp_path: Path) -> None:
 )
 def test_bad_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(errors.InvalidRequest):
-        open_users(tmp_path).add(name, "password1", role="registered")
+        open_users(tmp_path).add(name, "one fine pass", role="registered")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_bad_values_are_refused_and_nothing_is_written(
     tmp_path: Path, values: dict[str, Any]
 ) -> None:
     users = open_users(tmp_path)
-    arguments: dict[str, Any] = {"password": "password1", "role": "registered", **values}
+    arguments: dict[str, Any] = {"password": "one fine pass", "role": "registered", **values}
     with pytest.raises(errors.InvalidRequest):
         users.add("alice", arguments.pop("password"), **arguments)
     assert users.list() == ()
@@ -134,11 +138,11 @@ def test_bad_values_are_refused_and_nothing_is_written(
 def test_a_name_is_taken_in_any_capitals_also_by_another_process(tmp_path: Path) -> None:
     first, second = open_users(tmp_path), open_users(tmp_path)
     assert second.list() == ()
-    first.add("alice", "password1", role="registered")
+    first.add("alice", "one fine pass", role="registered")
     with pytest.raises(errors.AlreadyExists):
-        second.add("alice", "password1", role="registered")
+        second.add("alice", "one fine pass", role="registered")
     with pytest.raises(errors.AlreadyExists):
-        second.add("Alice", "password1", role="registered")
+        second.add("Alice", "one fine pass", role="registered")
 
 
 def test_unknown_users_are_not_found(tmp_path: Path) -> None:
@@ -146,7 +150,7 @@ def test_unknown_users_are_not_found(tmp_path: Path) -> None:
     calls: tuple[Callable[[], object], ...] = (
         lambda: users.get("no such id"),
         lambda: users.require("nobody"),
-        lambda: users.set_password("nobody", "password1"),
+        lambda: users.set_password("nobody", "one fine pass"),
     )
     for call in calls:
         with pytest.raises(errors.NotFound) as caught:
@@ -183,18 +187,18 @@ def test_a_weak_administrator_password_stops_the_start(tmp_path: Path) -> None:
 
 def test_signing_in_renews_a_hash_of_older_costs(tmp_path: Path) -> None:
     clock = StandingClock()
-    before = open_users(tmp_path, clock=clock).add("alice", "password1", role="registered")
+    before = open_users(tmp_path, clock=clock).add("alice", "one fine pass", role="registered")
     clock.advance(60)
     dearer = open_users(tmp_path, PasswordOptions(2, 8, 1), clock)
-    after = dearer.authenticate("alice", "password1")
+    after = dearer.authenticate("alice", "one fine pass")
     assert after.password_hash.startswith("$argon2id$v=19$m=8,t=2,p=1$")
     assert after.updated_at > before.updated_at
     assert after.created_at == before.created_at
-    assert dearer.authenticate("alice", "password1") == after
+    assert dearer.authenticate("alice", "one fine pass") == after
 
 
 def test_a_role_nobody_knows_may_do_nothing(tmp_path: Path) -> None:
     users = open_users(tmp_path)
-    users.add("alice", "password1", role="admin")
+    users.add("alice", "one fine pass", role="admin")
     change(tmp_path, "alice", role="super-admin")
     assert users.require("alice").role is Role.PENDING

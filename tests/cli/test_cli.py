@@ -105,11 +105,11 @@ def test_a_traceback_is_shown_only_when_debugging(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".lakeflight").write_text("in the way")
-    quiet = run("user", "add", "alice", "-d", tmp_path, "--password-stdin", typed="password1\n")
+    quiet = run("user", "add", "alice", "-d", tmp_path, "--password-stdin", typed="one fine pass\n")
     assert quiet.code == 1
     assert quiet.err == "error: the server's own table cannot be written table=auth.users\n"
     monkeypatch.setenv("LAKEFLIGHT_LOG__LEVEL", "DEBUG")
-    loud = run("user", "add", "alice", "-d", tmp_path, "--password-stdin", typed="password1\n")
+    loud = run("user", "add", "alice", "-d", tmp_path, "--password-stdin", typed="one fine pass\n")
     assert "Traceback" in loud.err
 
 
@@ -132,18 +132,18 @@ def test_users_are_added_listed_and_given_passwords(run: Run, tmp_path: Path) ->
     assert user["custom_roles"] == ["desk"]
     assert user["created_at"].endswith("Z")
     assert "argon2" not in table + json.dumps(user)
-    changed = run("user", "passwd", "alice", "--password-stdin", *options, typed="password2\n")
+    changed = run("user", "passwd", "alice", "--password-stdin", *options, typed="two fine pass\n")
     assert changed.out == "changed the password of alice\n"
 
 
 def test_wrong_users_are_refused(run: Run, tmp_path: Path) -> None:
     options = ("--dir", tmp_path, "--password-stdin")
-    assert run("user", "add", "alice", *options, typed="password1\n").code == 0
-    again = run("user", "add", "ALICE", *options, typed="password1\n")
+    assert run("user", "add", "alice", *options, typed="one fine pass\n").code == 0
+    again = run("user", "add", "ALICE", *options, typed="one fine pass\n")
     assert (again.code, again.err) == (1, "error: there is already a user 'ALICE'\n")
     weak = run("user", "add", "bob", *options, typed="weak\n")
     assert (weak.code, weak.err) == (2, "error: a password has 8 to 1024 bytes\n")
-    nobody = run("user", "passwd", "nobody", *options, typed="password1\n")
+    nobody = run("user", "passwd", "nobody", *options, typed="one fine pass\n")
     assert (nobody.code, nobody.err) == (1, "error: there is no user 'nobody'\n")
     no_terminal = run("user", "add", "carol", "--dir", tmp_path)
     assert no_terminal.code == 2
@@ -157,7 +157,7 @@ def test_the_lakehouse_may_come_from_file_or_environment(
     config = tmp_path / "lakeflight.toml"
     config.write_text('[storage]\nprimary = "lake"\n')
     add = ("user", "add", "alice", "--password-stdin")
-    assert run(*add, "--config", config, typed="password1\n").code == 0
+    assert run(*add, "--config", config, typed="one fine pass\n").code == 0
     monkeypatch.setenv("DELTA_DATA_ROOT", str(tmp_path / "lake"))
     assert "alice" in run("user", "list").out
     monkeypatch.setenv("LAKEHOUSE_PATH", str(tmp_path / "state"))
@@ -219,7 +219,7 @@ def test_the_real_command_is_quick_and_ends_cleanly(tmp_path: Path) -> None:
     assert best < 1.0  # about 0.06 s on a quiet machine
     added = subprocess.run(
         [*program, "user", "add", "alice", "--dir", tmp_path, "--password-stdin"],
-        input=b"password1\n",
+        input=b"one fine pass\n",
         capture_output=True,
         check=False,
     )
