@@ -135,6 +135,14 @@ class Event:
         return event
 
 
+@dataclass(frozen=True, slots=True)
+class Tip:
+    """The last record of a chain; number 0 is the chain before its first one."""
+
+    sequence: int = 0
+    hash: str = GENESIS_HASH
+
+
 def columns(event: Event, *, sequence: int, audit_id: str, prev_hash: str) -> dict[str, Any]:
     """Return the columns of the record that an event becomes, in canonical order."""
     time = time_text(event.timestamp)
