@@ -251,7 +251,7 @@ class Written:
     """What a write made, before its commit.
 
     ``files`` are the reports of the sink; ``removed`` the URIs of files that they replace; the
-    counts are rows.
+    counts are rows. ``read`` are the tables that were read for it, those of views included.
     """
 
     schema: pa.Schema
@@ -260,6 +260,7 @@ class Written:
     inserted: int = 0
     updated: int = 0
     deleted: int = 0
+    read: tuple[TableRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,6 +167,7 @@ def encode_written(written: Written) -> bytes:
             "inserted": written.inserted,
             "updated": written.updated,
             "deleted": written.deleted,
+            "read": [[ref.bucket, ref.schema, ref.table] for ref in written.read],
         }
     ).encode()
     return _LENGTHS.pack(len(schema), len(made)) + schema + made
@@ -183,6 +184,7 @@ def decode_written(payload: bytes) -> Written:
         inserted=data["inserted"],
         updated=data["updated"],
         deleted=data["deleted"],
+        read=tuple(TableRef(*names) for names in data["read"]),
     )
 
 

@@ -74,11 +74,15 @@ NOTHING_OWN = Own()
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Whose write this is, the values bound to its placeholders, and whether to go on."""
+    """Whose write this is, the values bound to its placeholders, and whether to go on.
+
+    ``read`` are the tables that its queries have named so far, for all copies of the job.
+    """
 
     query: Query
     values: Mapping[str, pa.Scalar[Any]]
     is_cancelled: Callable[[], bool]
+    read: set[TableRef] = field(default_factory=set, compare=False)
 
     def check(self) -> None:
         """Raise Cancelled when the caller has said so."""
@@ -135,6 +139,7 @@ class Planner:
             optimized = frame.optimized_logical_plan()
             raw = self.ctx.create_dataframe_from_logical_plan(optimized).schema()
             frame = plain_frame(frame, raw)
+            job.read.update(ref for ref, _ in lookup.opened)
             scans = (*own.scans, *(table.scan for table in lookup.opened.values()))
             is_small = is_no_larger_than_its_text(optimized)
             return Source(frame, plain_schema(raw), scans, is_small)

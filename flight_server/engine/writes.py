@@ -27,6 +27,7 @@ from flight_server.errors import InvalidRequest, LakeflightError, Unsupported
 from flight_server.sql.aliases import with_aliases
 from flight_server.sql.commands import (
     AlterTable,
+    Command,
     CreateTable,
     Delete,
     DropColumns,
@@ -96,6 +97,12 @@ class Writer:
             query = replace(query, pins=(*query.pins, target.pin))
         job = Job(query, {}, is_cancelled)
         job.check()
+        written = self._written(command, target, job, rows)
+        return replace(written, read=tuple(sorted(job.read)))
+
+    def _written(
+        self, command: Command | None, target: WriteTarget, job: Job, rows: pa.Table | None
+    ) -> Written:
         if rows is not None and rows.num_rows == 0:
             return Written(target.schema or pa.schema([]), ())
         if rows is not None and target.rows_are_source and isinstance(command, Merge):

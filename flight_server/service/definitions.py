@@ -74,7 +74,7 @@ class Definitions:
                 return Filled(table_schema(declared))
             where = WriteTarget(str(folder), declared, command.partition_by)
             written = self._engine.write(query_of(bound), where, is_cancelled=request.is_cancelled)
-            return Filled(written.schema, data_files(written), written.inserted)
+            return Filled(written.schema, data_files(written), written.inserted, written.read)
 
         self._making.make(
             request,
@@ -99,6 +99,7 @@ class Definitions:
 
     def _drop(self, request: Request, target: Target) -> None:
         with self._commits.vacuuming(target.path):
+            target.check(())
             self._creation.drop(target.path, name=target.name)
         self._targets.forget_temporary(request, target)
 
@@ -128,6 +129,8 @@ class Definitions:
         if new.exists:
             raise errors.AlreadyExists(f"there is a table {new.name} already", code="table_exists")
         with self._commits.vacuuming(target.path):
+            target.check(())
+            new.check(())
             self._creation.rename(target.path, new.path, new_name=new.name, name=target.name)
 
     def _add_columns(self, request: Request, target: Target, change: AddColumns) -> None:
@@ -244,7 +247,9 @@ class Definitions:
         """Store a query under a name; who uses it needs the rights to what it reads."""
         described = self._queries.describe(request, command.query)
         names = TableRef(request.bucket, request.schema, "")
-        self._permits.create_view(request.principal, command, described, names=names)
+        # Describing the query may have taken a while.
+        principal = self._targets.principal(request)
+        self._permits.create_view(principal, command, described, names=names)
 
     def drop_view(self, request: Request, command: DropView) -> None:
         """Forget a view."""

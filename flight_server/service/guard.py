@@ -16,7 +16,7 @@ from flight_server.clock import Clock
 from flight_server.errors import LakeflightError, PermissionDenied, Unauthenticated, Unavailable
 from flight_server.service.request import Need
 from flight_server.service.running import Run, Running
-from flight_server.service.standing import Standing
+from flight_server.service.standing import Standing, withdrawn
 from policies.names import Principal, Privilege, TableRef
 
 LOOK_SECONDS = 1.0
@@ -156,11 +156,3 @@ class Guard:
     def _wake(self) -> None:
         if not self._has_runs.is_set():
             self._has_runs.set()
-
-
-def withdrawn() -> PermissionDenied:
-    """Return the error for what was begun with a right that is gone.
-
-    It names no table: those that a view reads are not for everybody to know.
-    """
-    return PermissionDenied("a right that this needs was withdrawn while it ran")

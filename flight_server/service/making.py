@@ -18,15 +18,20 @@ from flight_server.storage.commits import Commits
 from flight_server.storage.creation import Creation
 from flight_server.storage.delta_actions import schema_text
 from flight_server.storage.files import DataFile
+from policies.names import TableRef
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What was written into a table's folder: files in its columns, and how many rows they hold."""
+    """What was written into a table's folder: files in its columns, and how many rows they hold.
+
+    ``read`` are the tables that the rows come from.
+    """
 
     schema: pa.Schema
     files: tuple[DataFile, ...] = ()
     rows: int = 0
+    read: tuple[TableRef, ...] = ()
 
 
 # Writes data files into the folder that it is given.
@@ -96,6 +101,7 @@ class Making:
                 rows=filled.rows,
                 idempotency_key=request.idempotency_key,
             )
+            target.check(filled.read)
             committed = self.creation.publish(
                 staged, target.path, change=change, metadata=metadata, name=target.name
             )
@@ -131,4 +137,4 @@ class Making:
                 table_id=head.table_id,
                 idempotency_key=request.idempotency_key,
             )
-            return commit(self._commits, target, change).rows
+            return commit(self._commits, target, change, read=filled.read).rows

@@ -7,7 +7,7 @@ refused as such.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flight_server.catalog.folders import PUBLIC, Kind, is_name
@@ -24,6 +24,8 @@ from flight_server.errors import (
 )
 from flight_server.service.browse import Browser
 from flight_server.service.information_schema import INFORMATION_SCHEMA
+from flight_server.service.request import Need
+from flight_server.service.standing import withdrawn
 from flight_server.sql.commands import CreateView, DropView, IfThere
 from flight_server.sql.names import parse_history_name, parse_versioned_name
 from policies.book import PolicyBook
@@ -85,6 +87,11 @@ class Permits:
         if found.kind is not Kind.DELTA:
             raise Unsupported(f"the table {ref} is plain Parquet, which is read only")
         return found
+
+    def check_still(self, principal: Principal, needs: Iterable[Need]) -> None:
+        """Raise PermissionDenied when rights that were there before are there no longer."""
+        if not all(self._browser.may_still(principal, right, ref) for right, ref in needs):
+            raise withdrawn()
 
     def may_create(self, principal: Principal, ref: TableRef) -> Path:
         """Return the folder that a new table would have; whether the name is taken is not asked.

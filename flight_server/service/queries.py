@@ -29,7 +29,7 @@ from flight_server.service.request import Request
 from flight_server.service.running import Kind, Running, on_record
 from flight_server.sql.names import AsOf
 from flight_server.storage.arrow_types import stream_bytes
-from policies.names import Principal, TableRef
+from policies.names import Principal, Privilege, TableRef
 
 _TICKET = "query"
 _DESCRIPTIONS_MAX = 1024
@@ -149,6 +149,8 @@ class Queries:
         with self._running.enter(
             request, query.sql, kind=Kind.QUERY, query_id=payload["query_id"]
         ) as run:
+            for pin in query.pins:
+                run.rely_on(Privilege.READ, pin.ref)
             schema, batches = self._engine.stream(query, is_cancelled=run.is_cancelled)
             # The disk was busy with the intent while the worker was busy with the query.
             request.record.confirm()

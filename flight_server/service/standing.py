@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from flight_server.auth.users import User
-from flight_server.errors import LakeflightError, NotFound, Unauthenticated
+from flight_server.errors import LakeflightError, NotFound, PermissionDenied, Unauthenticated
 from flight_server.service.request import Request
 from policies.names import Principal
 
@@ -49,6 +49,14 @@ class Accounts:
 def as_before(request: Request) -> Principal:
     """Return who asked, as if nothing could have changed: a ``Standing`` where nobody looks."""
     return request.principal
+
+
+def withdrawn() -> PermissionDenied:
+    """Return the error for what was begun with a right that is gone.
+
+    It names no table: those that a view reads are not for everybody to know.
+    """
+    return PermissionDenied("a right that this needs was withdrawn while it ran")
 
 
 def _gone() -> Unauthenticated:

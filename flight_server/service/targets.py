@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -11,8 +12,9 @@ from flight_server.engine.base import TEMPORARY_BUCKET, Pin
 from flight_server.errors import NotFound, PermissionDenied
 from flight_server.service.governed import GovernedTables
 from flight_server.service.permits import Permits, check_new_name
-from flight_server.service.request import Request
+from flight_server.service.request import Need, Request
 from flight_server.service.sessions import Session, Sessions
+from flight_server.service.standing import Standing, as_before
 from flight_server.sql.commands import (
     AlterTable,
     Command,
@@ -26,18 +28,30 @@ from flight_server.sql.commands import (
     Use,
 )
 from flight_server.sql.names import DEFAULT
-from policies.names import TableRef
+from policies.names import Principal, Privilege, TableRef
 
 C = TypeVar("C", bound=Command)
 
 
+def _unchecked(_: Iterable[TableRef] = ()) -> None:
+    """Let it be: nobody asked who may change it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A table that is to be changed or made: its full name and its folder."""
+    """A table that is to be changed or made: its full name and its folder.
+
+    ``check`` is to be called right before the change takes effect, with the tables that were read
+    for it. It raises Unauthenticated or PermissionDenied when who may make the change has been
+    decided otherwise since the target was found.
+    """
 
     ref: TableRef
     path: Path
     exists: bool = True
+    check: Callable[[Iterable[TableRef]], None] = field(
+        default=_unchecked, compare=False, repr=False
+    )
 
     @property
     def is_temporary(self) -> bool:
@@ -53,7 +67,8 @@ class Target:
 class Targets:
     """Finds targets for those who may change them. Safe to use from many threads.
 
-    ``temporary_root`` is the folder of all temporary tables, one schema for each session.
+    ``temporary_root`` is the folder of all temporary tables, one schema for each session;
+    ``standing`` looks callers up anew.
     """
 
     def __init__(
@@ -63,11 +78,13 @@ class Targets:
         sessions: Sessions,
         *,
         temporary_root: Path,
+        standing: Standing = as_before,
     ) -> None:
         self._permits = permits
         self._tables = tables
         self._sessions = sessions
         self._temporary_root = temporary_root
+        self._standing = standing
         sessions.when_closed(self._remove_temporary)
 
     def resolved(self, request: Request, command: C) -> C:
@@ -95,7 +112,7 @@ class Targets:
         Also PermissionDenied when its rows are read for that and the caller may not read them.
         """
         if ref.bucket == TEMPORARY_BUCKET:
-            return Target(ref, self._temporary_path(ref))
+            return self._target(request, ref, self._temporary_path(ref))
         entry = self._permits.find_for_write(request.principal, ref)
         if also_reads:
             try:
@@ -104,13 +121,15 @@ class Targets:
                 raise PermissionDenied(
                     f"to change rows of {ref} you need the right to read them as well"
                 ) from None
-        return Target(ref, entry.path)
+        rights = (Privilege.WRITE, Privilege.READ) if also_reads else (Privilege.WRITE,)
+        return self._target(request, ref, entry.path, rights=rights)
 
     def to_maintain(self, request: Request, ref: TableRef) -> Target:
         """Return a table whose files are to be put in order; raises as ``Permits`` does."""
         if ref.bucket == TEMPORARY_BUCKET:
-            return Target(ref, self._temporary_path(ref))
-        return Target(ref, self._permits.find_for_maintenance(request.principal, ref).path)
+            return self._target(request, ref, self._temporary_path(ref))
+        path = self._permits.find_for_maintenance(request.principal, ref).path
+        return self._target(request, ref, path, rights=(Privilege.MAINTAIN,))
 
     def to_create(self, request: Request, ref: TableRef, *, is_temporary: bool = False) -> Target:
         """Return the place of a table that is to be made, whether or not something is there."""
@@ -119,12 +138,18 @@ class Targets:
             schema = self._sessions.open(request).temporary_schema
             ref = TableRef(TEMPORARY_BUCKET, schema, ref.table)
             path = self._temporary_path(ref)
-            return Target(ref, path, exists=path.is_dir())
+            return self._target(request, ref, path, exists=path.is_dir())
         path = self._permits.may_create(request.principal, ref)
-        if not self._permits.is_taken(ref):
-            return Target(ref, path, exists=False)
-        # Only what may be written can be replaced; the error for anything else is that of a write.
-        return Target(ref, self._permits.find_for_write(request.principal, ref).path)
+        exists = self._permits.is_taken(ref)
+        if exists:
+            # Only what may be written can be replaced; the error for anything else is that of a
+            # write.
+            path = self._permits.find_for_write(request.principal, ref).path
+        return self._target(request, ref, path, rights=(Privilege.WRITE,), exists=exists)
+
+    def principal(self, request: Request) -> Principal:
+        """Return who makes a request, looked up anew; raises as ``Standing`` says."""
+        return self._standing(request)
 
     def pin(self, request: Request, target: Target) -> Pin:
         """Return the newest state of a table."""
@@ -154,6 +179,26 @@ class Targets:
         named = TableRef(bucket, schema, ref.table)
         refuse_temporary(named)
         return named
+
+    def _target(
+        self,
+        request: Request,
+        ref: TableRef,
+        path: Path,
+        *,
+        rights: tuple[Privilege, ...] = (),
+        exists: bool = True,
+    ) -> Target:
+        """Return a target that was decided on, which is decided again by its ``check``."""
+        needs: list[Need] = [(right, ref) for right in rights]
+        for privilege, _ in needs:
+            request.rely_on(privilege, ref)
+
+        def check(read: Iterable[TableRef] = ()) -> None:
+            also: list[Need] = [(Privilege.READ, each) for each in read]
+            self._permits.check_still(self._standing(request), (*needs, *also))
+
+        return Target(ref, path, exists, check)
 
     def _temporary_path(self, ref: TableRef) -> Path:
         return self._temporary_root / ref.schema / ref.table

@@ -6,7 +6,7 @@ its turn at the table, and begins anew when another writer came in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -24,7 +24,7 @@ from flight_server.storage.changes import Author, Change, Committed, app_id_of
 from flight_server.storage.commits import COMMIT_UNKNOWN, Commits
 from flight_server.storage.files import DataFile, remove_data_files
 from flight_server.storage.history import version_of
-from policies.names import Principal
+from policies.names import Principal, TableRef
 
 REWRITE_ATTEMPTS_MAX = 32
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Writes:
                 schema=head.schema,
                 idempotency_key=request.idempotency_key,
             )
-            return commit(self._commits, target, change).rows
+            return commit(self._commits, target, change, read=written.read).rows
 
     def _truncate(self, request: Request, target: Target) -> int:
         with self._commits.rewriting(target.path):
@@ -161,7 +161,7 @@ class Writes:
         )
         if not (change.adds or change.removes or change.idempotency_key):
             return rows
-        return commit(self._commits, target, change).rows
+        return commit(self._commits, target, change, read=written.read).rows
 
 
 def _single_rows(parameters: bytes) -> Iterator[bytes]:
@@ -229,11 +229,19 @@ def data_files(written: Written) -> tuple[DataFile, ...]:
     return tuple(map(DataFile.from_json, written.files))
 
 
-def commit(commits: Commits, target: Target, change: Change) -> Committed:
-    """Commit a change; its new files go away again when nothing refers to them."""
+def commit(
+    commits: Commits, target: Target, change: Change, *, read: Iterable[TableRef] = ()
+) -> Committed:
+    """Commit a change; its new files go away again when nothing refers to them.
+
+    ``read`` are the tables that its rows come from. Who makes it is asked again right before: a
+    right that was withdrawn while the rows were computed changes nothing any more.
+    """
     files = tuple(file for file in change.adds if isinstance(file, DataFile))
     try:
-        committed = commits.commit(target.path, change, name=target.name)
+        committed = commits.commit(
+            target.path, change, name=target.name, check=lambda: target.check(read)
+        )
     except errors.LakeflightError as error:
         if error.code != COMMIT_UNKNOWN:
             remove_data_files(target.path, files)

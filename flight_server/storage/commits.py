@@ -63,6 +63,7 @@ class _Waiting:
 
     change: Change
     name: str
+    check: Callable[[], None] | None = None
     outcome: Committed | None = None
     error: LakeflightError | None = None
 
@@ -155,9 +156,12 @@ class Commits:
             found = state.transactions.get(app_id_of(user_id, key))
             return None if found is None else recalled(found)
 
-    def commit(self, path: Path, change: Change, *, name: str) -> Committed:
+    def commit(
+        self, path: Path, change: Change, *, name: str, check: Callable[[], None] | None = None
+    ) -> Committed:
         """Make a change part of a table; return when it is durable.
 
+        ``check`` is called in the turn of the change, in any thread, and raises to give it up.
         Its files must be synced, with their folders. On an error, and when the outcome is
         ``repeated``, they are nobody's and the caller removes them; only after Unavailable with the
         code ``commit_unknown`` the change may have been made, and they must stay.
@@ -167,7 +171,7 @@ class Commits:
         """
         since = self._clock.monotonic()
         try:
-            committed = self._committed(table_folder(path), _Waiting(change, name))
+            committed = self._committed(table_folder(path), _Waiting(change, name, check))
         except LakeflightError as error:
             self._meters.commits.add((error.code,))
             raise
@@ -298,6 +302,8 @@ class Commits:
                 if found is not None:
                     each.outcome = Committed(None, recalled(found), repeated=True)
                     continue
+                if each.check is not None:
+                    each.check()
                 head = self._head(root, state, each.name)
                 ready.append((each, prepare(state, head, each.change, name=each.name)))
             except LakeflightError as error:
