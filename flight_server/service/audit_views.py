@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from flight_server.audit.columns import SCHEMA
 from flight_server.catalog.views import View
 from flight_server.engine.base import FencedScan, RowScan, TableScan
 from flight_server.sql.names import literal, quoted
@@ -40,32 +41,6 @@ _TEXT, _COUNT, _SECONDS = pa.string(), pa.int64(), pa.float64()
 _DAY, _TIME = pa.date32(), pa.timestamp("us", tz="UTC")
 
 # The columns of the log; what is stored is compared with them by a test.
-_LOG: Mapping[str, pa.DataType] = {
-    "audit_id": _TEXT,
-    "sequence": _COUNT,
-    "timestamp": _TIME,
-    "user_id": _TEXT,
-    "username": _TEXT,
-    "session_id": _TEXT,
-    "action": _TEXT,
-    "resource": _TEXT,
-    "purpose": _TEXT,
-    "outcome": _TEXT,
-    "details": _TEXT,
-    "row_count": _COUNT,
-    "byte_count": _COUNT,
-    "engine_ms": _SECONDS,
-    "duration_ms": _SECONDS,
-    "table_versions": _TEXT,
-    "policy_version": _TEXT,
-    "request_id": _TEXT,
-    "ip_address": _TEXT,
-    "user_agent": _TEXT,
-    "prev_hash": _TEXT,
-    "hash": _TEXT,
-    "date_partition": _TEXT,
-}
-LOG_SCHEMA = pa.schema(_LOG)
 # The views that show records; the others count what these show.
 FENCED = frozenset({ACTIVITY, AUDIT_VIEW})
 # An intent is followed by an outcome, at the latest when the server starts again.
@@ -98,7 +73,7 @@ def fenced(ref: TableRef, principal: Principal, source: TableScan) -> FencedScan
 
 def nothing() -> RowScan:
     """Return the log before the first record is in it."""
-    return RowScan(LOG_SCHEMA.empty_table())
+    return RowScan(SCHEMA.empty_table())
 
 
 def _whose(principal: Principal) -> str:
@@ -190,7 +165,7 @@ def _records(
 ) -> View:
     """Return a view of records; its text says what its fenced scan does."""
     items = ",\n  ".join(f"{text} AS {quoted(name)}" for name, text in columns)
-    types = {"day": _DAY, **{name: _LOG[name] for name in _SHOWN}}
+    types = {"day": _DAY, **{name: SCHEMA.field(name).type for name in _SHOWN}}
     text = f"SELECT\n  {items}\nFROM {AUDIT_LOG}\nWHERE {condition}"
     return _view(ref, text, types, comment=comment)
 
