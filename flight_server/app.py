@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flight_server import errors
 from flight_server.assembly import Parts, Roots, buckets, build_use_cases
+from flight_server.audit.log import AuditLog, LogOptions, audit_folder
 from flight_server.auth.keys import KeyRing, load_keys
 from flight_server.auth.refresh import RefreshTokens
 from flight_server.auth.stores import Stores
@@ -26,14 +27,15 @@ from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_stores, session_rules
 from flight_server.ops.counting import Counting, open_counting
 from flight_server.ops.sections import cores
-from flight_server.ops.settings import Settings
+from flight_server.ops.settings import Settings, WhenUnwritable
 from flight_server.ops.signing import key_sources
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
 from flight_server.rpc.middleware import CallerMiddlewareFactory
 from flight_server.rpc.server import LakehouseServer, Tls
 from flight_server.service import governed
-from flight_server.service.recording import Forgetful
+from flight_server.service.auditing import AuditOptions, Auditor
+from flight_server.service.recording import Recorder
 from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
 
@@ -59,6 +61,12 @@ class Gateway:
         )
         self._sessions: Sessions | None = None
         self._counting: Counting | None = None
+        self._audit = AuditLog(
+            audit_folder(settings.storage.state_path),
+            clock=self._clock,
+            random_bytes=os.urandom,
+            options=_log_options(settings),
+        )
         self._roots = Roots()
         self.first_password: str | None = None
 
@@ -72,7 +80,7 @@ class Gateway:
         return f"{scheme}://{_host(settings.host)}:{self._server.port}"
 
     def start(self) -> None:
-        """Open the users, start the workers, then answer calls.
+        """Open the users, start the workers, take over the audit log, then answer calls.
 
         Raises InvalidRequest for settings that cannot work, Unavailable when the port is taken or
         storage is away.
@@ -87,7 +95,13 @@ class Gateway:
         )
         self._pool.start()
         try:
+            # Its lock would be shared with workers that are forked later: they start from a
+            # template that is there by now.
+            self._audit.start()
             self._server = self._build_server(ring, stores)
+        except errors.LakeflightError:
+            self._pool.close()
+            raise
         except OSError:
             self._pool.close()
             raise errors.Unavailable(f"the address {self._address()} cannot be used") from None
@@ -102,6 +116,7 @@ class Gateway:
             self._sessions.close_all()
         self._pool.close()
         if finished:  # what was cut off may still write; the locks then end with the process
+            self._audit.close()
             self._roots.close()
             if self._counting is not None:
                 self._counting.close()
@@ -119,6 +134,9 @@ class Gateway:
         )
         signin = self._build_signin(ring, stores, sealer)
         self._counting = open_counting(settings, ring.secrets[0], self._clock)
+        rulebook = governed.open_rulebook(
+            settings.policy_book().grants, buckets(settings), self._clock
+        )
         parts = Parts(
             settings,
             RemoteEngine(
@@ -130,12 +148,12 @@ class Gateway:
             self._clock,
             self._random_bytes,
             self._roots.read_only,
-            governed.open_rulebook(settings.policy_book().grants, buckets(settings), self._clock),
+            rulebook,
             self._counting.limits,
         )
         use_cases = build_use_cases(parts)
         self._sessions = use_cases.sessions
-        recorder = Forgetful()
+        recorder = self._recorder(lambda: rulebook.book().version)
         return LakehouseServer(
             self._address(),
             use_cases,
@@ -170,10 +188,24 @@ class Gateway:
             random_bytes=self._random_bytes,
         )
 
+    def _recorder(self, policy_version: Callable[[], str]) -> Recorder:
+        allows = self._settings.audit.reads_when_unwritable is WhenUnwritable.ALLOW
+        options = AuditOptions(reads_without_record=allows)
+        return Auditor(self._audit, self._clock, policy_version=policy_version, options=options)
+
     def _address(self) -> str:
         settings = self._settings.server
         scheme = "grpc+tcp" if settings.tls_certificate is None else "grpc+tls"
         return f"{scheme}://{_host(settings.host)}:{settings.port}"
+
+
+def _log_options(settings: Settings) -> LogOptions:
+    audit = settings.audit
+    return LogOptions(
+        flush_seconds_max=audit.flush_seconds_max,
+        segment_bytes_max=audit.segment_bytes_max,
+        compact_files_min=audit.compact_files_min,
+    )
 
 
 def _worker_configuration(settings: Settings) -> dict[str, Any]:
