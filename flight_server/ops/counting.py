@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flight_server.auth.throttle import WIDTH as FAILURES_WIDTH
+from flight_server.auth.throttle import Throttle, ThrottleRules
 from flight_server.clock import Clock
 from flight_server.ops.settings import Settings
 from flight_server.protocol.tickets import derive_key
@@ -12,6 +14,9 @@ from flight_server.storage.counters import Counters, open_counters
 
 # About as many users may have a count at the same time; 4 MiB.
 USERS_MAX = 32_768
+# The same of accounts and addresses with failed sign-ins, which strangers choose: a file of their
+# own, so that no flood of names pushes out a user's count; 2 MiB.
+FAILURES_MAX = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,7 @@ class Counting:
     """What counts, and its files."""
 
     limits: Limits
+    throttle: Throttle
     files: tuple[Counters, ...]
 
     def close(self) -> None:
@@ -32,13 +38,26 @@ def open_counting(settings: Settings, secret: bytes, clock: Clock) -> Counting:
 
     Where they cannot be written they are kept in memory, with a warning in the log.
     """
-    folder = settings.storage.state_path
+    folder, auth = settings.storage.state_path, settings.auth
     users = open_counters(
         folder / "counters",
         key=derive_key(secret, "counters"),
         width=WIDTH,
         slots=USERS_MAX,
         clock=clock,
+    )
+    failures = open_counters(
+        folder / "failures",
+        key=derive_key(secret, "failed sign-ins"),
+        width=FAILURES_WIDTH,
+        slots=FAILURES_MAX,
+        clock=clock,
+    )
+    rules = ThrottleRules(
+        failures_max=auth.failures_max,
+        failures_per_address_max=auth.failures_per_address_max,
+        failure_seconds_max=auth.failure_seconds_max,
+        wait_seconds_max=auth.hashing_wait_seconds_max,
     )
     tiers = {
         name: Tier(
@@ -48,4 +67,5 @@ def open_counting(settings: Settings, secret: bytes, clock: Clock) -> Counting:
         )
         for name, tier in settings.all_tiers.items()
     }
-    return Counting(Limits(tiers, users), (users,))
+    throttle = Throttle(failures, rules, clock=clock)
+    return Counting(Limits(tiers, users), throttle, (users, failures))

@@ -25,7 +25,7 @@ from flight_server.storage.durable import make_folder, sync_folder
 
 SYNC_SECONDS = 1.0
 # No counter matters for longer. What claims to is damage, or a clock that was wrong.
-LIFE_MILLISECONDS_MAX = 2 * 86_400_000
+LIFE_MILLISECONDS_MAX = 32 * 86_400_000
 # A name is found in one of so many places, or is not there.
 PROBES = 16
 _HEADER_BYTES = 4096
