@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -180,9 +182,19 @@ class IssuerSettings(Section):
     @field_validator("issuer", "jwks_uri")
     @classmethod
     def _is_protected(cls, value: str | None) -> str | None:
-        local = ("http://127.0.0.1", "http://localhost", "http://[::1]")
-        if value is not None and not value.startswith(("https://", *local)):
-            raise ValueError("an issuer is asked over https")
+        if value is not None:
+            parts = urlsplit(value)
+            is_local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+            if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
+                raise ValueError("an issuer is asked over https")
+        return value
+
+    @field_validator("roles")
+    @classmethod
+    def _are_roles(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value.values():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name):
+                raise ValueError("a role is a lower-case letter, then letters, digits, '_' or '-'")
         return value
 
 

@@ -1,7 +1,8 @@
-"""Where the settings say that the keys of this server come from."""
+"""What the settings say about keys: those of this server, and those of other issuers."""
 
 from __future__ import annotations
 
+from flight_server.auth.issuers import IssuerRules
 from flight_server.auth.keys import KeySources
 from flight_server.ops.settings import Settings
 
@@ -17,3 +18,12 @@ def key_sources(settings: Settings) -> KeySources:
         verification_keys=auth.verification_keys,
         algorithms=auth.algorithms,
     )
+
+
+def issuer_rules(settings: Settings) -> list[IssuerRules]:
+    """Return what is accepted of each configured issuer."""
+    tiers = frozenset(settings.all_tiers)
+    return [
+        IssuerRules(name=name, tiers=tiers, **dict(issuer))
+        for name, issuer in settings.issuers.items()
+    ]
