@@ -23,9 +23,12 @@ Effects = Mapping[Resource, Effect]
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    users: dict[tuple[Privilege, str], dict[Resource, Effect]] = field(default_factory=dict)
+    # By privilege, user name, and the id of an account where it matters.
+    users: dict[tuple[Privilege, str, str | None], dict[Resource, Effect]] = field(
+        default_factory=dict
+    )
     roles: dict[tuple[Privilege, str], dict[Resource, Effect]] = field(default_factory=dict)
-    buckets_of_users: dict[str, set[str]] = field(default_factory=dict)
+    buckets_of_users: dict[tuple[str, str | None], set[str]] = field(default_factory=dict)
     buckets_of_roles: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -55,8 +58,11 @@ class PolicyBook:
 
     def effects(self, principal: Principal, privilege: Privilege) -> Iterator[Effects]:
         """Return what the rules for a user say, and then those for each of their roles."""
-        index = self._index
-        found: Effects | None = index.users.get((privilege, principal.username))
+        index, name = self._index, principal.username
+        found: Effects | None = index.users.get((privilege, name, None))
+        if found is not None:
+            yield found
+        found = index.users.get((privilege, name, principal.user_id))
         if found is not None:
             yield found
         for role in (principal.role, *principal.custom_roles):
@@ -67,7 +73,10 @@ class PolicyBook:
     def speaks_of(self, principal: Principal, bucket: str) -> bool:
         """Whether any rule for this principal, of any privilege, lies in a bucket."""
         index = self._index
-        return bucket in index.buckets_of_users.get(principal.username, ()) or any(
+        return any(
+            bucket in index.buckets_of_users.get((principal.username, user_id), ())
+            for user_id in (None, principal.user_id)
+        ) or any(
             bucket in index.buckets_of_roles.get(role, ())
             for role in (principal.role, *principal.custom_roles)
         )
@@ -81,14 +90,15 @@ def _indexed(grants: Iterable[Grant]) -> _Index:
         if not 1 <= len(grant.resource) <= _RESOURCE_PARTS_MAX:
             continue  # it covers nothing
         if grant.user is not None:
-            name, by_name, buckets = grant.user, index.users, index.buckets_of_users
+            effects = index.users.setdefault((grant.privilege, grant.user, grant.user_id), {})
+            buckets = index.buckets_of_users.setdefault((grant.user, grant.user_id), set())
         else:
             assert grant.role is not None  # noqa: S101  exactly one of the two, as was just asked
-            name, by_name, buckets = grant.role, index.roles, index.buckets_of_roles
-        effects = by_name.setdefault((grant.privilege, name), {})
+            effects = index.roles.setdefault((grant.privilege, grant.role), {})
+            buckets = index.buckets_of_roles.setdefault(grant.role, set())
         if effects.get(grant.resource) is not Effect.DENY:
             effects[grant.resource] = grant.effect
-        buckets.setdefault(name, set()).add(grant.resource[0])
+        buckets.add(grant.resource[0])
     return index
 
 
@@ -109,6 +119,7 @@ def to_rows(grants: Iterable[Grant]) -> list[dict[str, Any]]:
             "user": grant.user,
             "role": grant.role,
             "effect": grant.effect.value,
+            "user_id": grant.user_id,
         }
         for grant in grants
     ]
@@ -123,6 +134,7 @@ def from_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[Grant, ...]:
             user=row["user"],
             role=row["role"],
             effect=Effect(row["effect"]),
+            user_id=row["user_id"],
         )
         for row in rows
     )

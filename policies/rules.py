@@ -24,7 +24,8 @@ class Grant:
 
     ``resource`` is ``bucket``, ``bucket.schema`` or ``bucket.schema.table``; it covers everything
     below it. Exactly one of ``user`` (a user name) and ``role`` (a base or custom role) is set; a
-    grant with neither matches nobody.
+    grant with neither matches nobody. With ``user_id`` it is to that very account, and not to a
+    later one of the same name.
     """
 
     privilege: Privilege
@@ -32,11 +33,13 @@ class Grant:
     user: str | None = None
     role: str | None = None
     effect: Effect = Effect.ALLOW
+    user_id: str | None = None
 
     def is_for(self, principal: Principal) -> bool:
         """Whether this grant speaks of that principal."""
         if self.user is not None:
-            return self.role is None and self.user == principal.username
+            is_account = self.user_id in (None, principal.user_id)
+            return self.role is None and self.user == principal.username and is_account
         return self.role is not None and (
             self.role == principal.role or self.role in principal.custom_roles
         )

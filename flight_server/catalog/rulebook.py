@@ -45,6 +45,7 @@ class StoredGrant:
     effect: str
     created_at: datetime
     created_by: str | None
+    user_id: str | None = None
 
     def rule(self) -> Grant:
         """Return what it says; raises ValueError, or InvalidRequest, when that is unreadable."""
@@ -56,6 +57,7 @@ class StoredGrant:
             user=self.user,
             role=self.role,
             effect=Effect(self.effect),
+            user_id=self.user_id,
         )
 
 
@@ -129,12 +131,13 @@ class Rulebook:
             effect=grant.effect.value,
             created_at=self._clock.now(),
             created_by=created_by,
+            user_id=grant.user_id,
         )
         same: StoredGrant | None = None
 
         def edit(rows: Rows) -> list[Row]:
             nonlocal same
-            same = _same(rows, grant)
+            same = next((each for each in _alike(rows, grant) if each.user_id == new.user_id), None)
             if same is not None:
                 return []
             if len(rows) >= GRANTS_MAX:
@@ -149,23 +152,22 @@ class Rulebook:
     def remove(self, asked: str | Grant) -> StoredGrant:
         """Forget a stored grant, named by its id or by what it says; durable. Returns it.
 
-        Raises NotFound (``grant_not_found``), Unavailable.
+        Named by what it says, it is forgotten for every account that ever had the user's name; the
+        last one is returned. Raises NotFound (``grant_not_found``), Unavailable.
         """
-        found: StoredGrant | None = None
+        found: list[StoredGrant] = []
 
         def edit(rows: Rows) -> Change:
-            nonlocal found
             if isinstance(asked, str):
-                found = _stored(rows[asked]) if asked in rows else None
+                found[:] = [_stored(rows[asked])] if asked in rows else []
             else:
-                found = _same(rows, asked)
-            if found is None:
+                found[:] = _alike(rows, asked)
+            if not found:
                 raise NotFound("there is no such grant", code="grant_not_found")
-            return Change(remove=frozenset({found.grant_id}))
+            return Change(remove=frozenset(each.grant_id for each in found))
 
         self._writable().change(edit)
-        assert found is not None  # noqa: S101  the edit has run, or it raised
-        return found
+        return max(found, key=lambda each: each.created_at)
 
     def _rows(self) -> Rows:
         return {} if self._table is None else self._newest(self._table).snapshot.rows
@@ -201,14 +203,14 @@ class Rulebook:
         return book_of(rules) if len(rules) > len(self.fixed) else self._book
 
 
-def _same(rows: Rows, grant: Grant) -> StoredGrant | None:
-    """Return the stored grant that says exactly this."""
+def _alike(rows: Rows, grant: Grant) -> list[StoredGrant]:
+    """Return the stored grants that say this, whichever account has the user's name."""
     names = (grant.privilege, write_resource(grant.resource), grant.user, grant.role, grant.effect)
-    for row in rows.values():
-        said = (row["privilege"], row["resource"], row["user"], row["role"], row["effect"])
-        if said == names:
-            return _stored(row)
-    return None
+    return [
+        _stored(row)
+        for row in rows.values()
+        if (row["privilege"], row["resource"], row["user"], row["role"], row["effect"]) == names
+    ]
 
 
 def _stored(row: Row) -> StoredGrant:
@@ -221,6 +223,7 @@ def _stored(row: Row) -> StoredGrant:
         effect=row["effect"],
         created_at=row["created_at"],
         created_by=row["created_by"],
+        user_id=row["user_id"],
     )
 
 
@@ -234,4 +237,5 @@ def _row(grant: StoredGrant) -> Row:
         "effect": grant.effect,
         "created_at": grant.created_at,
         "created_by": grant.created_by,
+        "user_id": grant.user_id,
     }

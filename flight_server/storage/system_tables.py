@@ -100,6 +100,8 @@ GRANTS = TableSpec(
             pa.field("effect", pa.string(), nullable=False),
             pa.field("created_at", _TIME, nullable=False),
             pa.field("created_by", pa.string()),
+            # Names of accounts that are gone may be taken again; ids are not.
+            pa.field("user_id", pa.string()),
         )
     ),
 )

@@ -91,6 +91,18 @@ def test_the_same_twice_is_one(tmp_path: Path) -> None:
         assert raised.value.code == "grant_not_found"
 
 
+def test_a_later_account_of_a_name_needs_a_grant_of_its_own(tmp_path: Path) -> None:
+    rules = open_book(tmp_path)
+    rules.add(replace(READ, user_id="1"), created_by=None)
+    assert not may_read(rules)
+    later, is_new = rules.add(replace(READ, user_id="2"), created_by=None)
+    assert is_new
+    assert may_read(rules)
+    assert rules.add(replace(READ, user_id="2"), created_by=None) == (later, False)
+    rules.remove(READ)
+    assert rules.list() == ()
+
+
 def test_there_is_an_end_to_the_number_of_grants(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

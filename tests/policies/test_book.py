@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -11,8 +12,11 @@ from hypothesis import strategies as st
 from policies.book import PolicyBook, book_of, from_rows, to_rows
 from policies.names import Principal, Privilege, Role, TableRef
 from policies.rules import Effect, Grant
-from tests.policies.test_decide import NAMES, grants, principals, privileges, refs
+from tests.policies.test_decide import NAMES, principals, privileges, refs
+from tests.policies.test_decide import grants as unbound
 
+ids = st.none() | st.sampled_from(["1", "2"])
+grants = st.builds(lambda grant, user_id: replace(grant, user_id=user_id), unbound, ids)
 books = st.lists(grants, max_size=12)
 
 
@@ -96,6 +100,15 @@ def test_rules_survive_as_plain_data(rules: list[Grant]) -> None:
 def test_other_data_are_no_rules(row: dict[str, object]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         from_rows([row])
+
+
+def test_a_later_account_of_the_same_name_has_no_grants_of_the_first() -> None:
+    first, later = (Principal(number, "ann", Role.REGISTERED) for number in ("1", "2"))
+    grant = Grant(Privilege.READ, ("a",), user="ann", user_id="1")
+    book = PolicyBook("v", (grant,))
+    for principal, expected in ((first, Effect.ALLOW), (later, None)):
+        assert book.effect(principal, Privilege.READ, TableRef("a", "b", "c")) is expected
+        assert book.speaks_of(principal, "a") is (expected is not None)
 
 
 def test_a_resource_has_one_to_three_parts() -> None:
