@@ -18,6 +18,7 @@ from flight_server.audit.log import AuditLog, LogOptions, audit_folder
 from flight_server.auth.keys import KeyRing, load_keys
 from flight_server.auth.refresh import RefreshTokens
 from flight_server.auth.stores import Stores
+from flight_server.auth.throttle import Throttle
 from flight_server.auth.tokens import Tokens
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import BatchLimits
@@ -132,8 +133,8 @@ class Gateway:
             [derive_key(secret, "tickets") for secret in ring.secrets],
             random_bytes=self._random_bytes,
         )
-        signin = self._build_signin(ring, stores, sealer)
         self._counting = open_counting(settings, ring.secrets[0], self._clock)
+        signin = self._build_signin(ring, stores, sealer, throttle=self._counting.throttle)
         rulebook = governed.open_rulebook(
             settings.policy_book().grants, buckets(settings), self._clock
         )
@@ -169,7 +170,9 @@ class Gateway:
             tls=_tls(settings),
         )
 
-    def _build_signin(self, ring: KeyRing, stores: Stores, sealer: Sealer) -> SignIn:
+    def _build_signin(
+        self, ring: KeyRing, stores: Stores, sealer: Sealer, *, throttle: Throttle
+    ) -> SignIn:
         auth = self._settings.auth
         tokens = Tokens(
             ring.keys,
@@ -184,6 +187,7 @@ class Gateway:
             tokens,
             refresh=RefreshTokens(sealer, clock=self._clock),
             rules=session_rules(self._settings),
+            throttle=throttle,
             clock=self._clock,
             random_bytes=self._random_bytes,
         )

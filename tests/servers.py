@@ -24,6 +24,12 @@ _CHEAP_HASHES = {
     "LAKEFLIGHT_AUTH__ARGON2_MEMORY_KIB": "64",
 }
 
+# Tests share servers, and many of them fail to sign in on purpose.
+_MANY_FAILURES = {
+    "LAKEFLIGHT_AUTH__FAILURES_MAX": "1000",
+    "LAKEFLIGHT_AUTH__FAILURES_PER_ADDRESS_MAX": "100000",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -122,6 +128,7 @@ def launch(
         env={
             **variables,
             **_CHEAP_HASHES,
+            **_MANY_FAILURES,
             "LAKEFLIGHT_ADMIN__PASSWORD": ADMIN_PASSWORD,
             "LAKEFLIGHT_SERVER__DRAIN_SECONDS_MAX": "2",
             "LAKEFLIGHT_STORAGE__READ_ONLY": str(read_only).lower(),

@@ -11,6 +11,7 @@ from flight_server.auth.personal import PREFIX as PERSONAL_PREFIX
 from flight_server.auth.refresh import RefreshTokens, digest
 from flight_server.auth.sessions import USER_AGENT_CHARACTERS_MAX, Session
 from flight_server.auth.stores import Stores
+from flight_server.auth.throttle import Throttle
 from flight_server.auth.tokens import Token, Tokens
 from flight_server.auth.users import FIRST_TIER, User
 from flight_server.clock import Clock
@@ -81,6 +82,7 @@ class SignIn:
         *,
         refresh: RefreshTokens,
         rules: SessionRules,
+        throttle: Throttle,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
     ) -> None:
@@ -90,6 +92,7 @@ class SignIn:
         self._tokens = tokens
         self._refresh = refresh
         self._rules = rules
+        self._throttle = throttle
         self._clock = clock
         self._random_bytes = random_bytes
 
@@ -155,14 +158,10 @@ class SignIn:
         )
         return self._login(self._active(session.user_id), session, following)
 
-    def _authenticate(
-        self,
-        username: str,
-        password: str,
-        origin: Origin,  # noqa: ARG002  for who counts failures by address
-    ) -> User:
+    def _authenticate(self, username: str, password: str, origin: Origin) -> User:
         """Check a password: the one place through which every attempt to guess one goes."""
-        return self._users.authenticate(username, password)
+        with self._throttle.attempt(username, origin.address):
+            return self._users.authenticate(username, password)
 
     def _by_personal_token(self, text: str) -> SignedIn:
         token = self._personal.recognise(text)

@@ -125,7 +125,7 @@ def test_names_of_every_length_sign_in_padded_and_unpadded(
 ) -> None:
     name = f"u{length}".ljust(length, "x")
     if users.find(name) is None:
-        users.add(name, ADMIN_PASSWORD, role="registered")
+        users.add(name, ADMIN_PASSWORD, role="registered", tier="enterprise")
     header = _basic(f"{name}:{ADMIN_PASSWORD}")
     caller = Caller(server.uri, header if pad else header.rstrip("="))
     ending = caller.call("Handshake")
@@ -169,7 +169,7 @@ def test_the_driver_says_that_the_password_is_wrong(server: Server) -> None:
 
 
 def test_a_disabled_user_stops_on_the_very_next_call(server: Server, users: UserStore) -> None:
-    users.add("leaver", ADMIN_PASSWORD, role="admin")
+    users.add("leaver", ADMIN_PASSWORD, role="admin", tier="enterprise")
     leaver = Caller.connect(server, "leaver")
     with fl.FlightClient(server.uri) as client:
         assert leaver.authorization is not None
@@ -210,7 +210,7 @@ def _body_of(result: bytes) -> bytes:
 
 
 def test_tickets_and_handles_of_others_are_refused(server: Server, users: UserStore) -> None:
-    users.add("neighbour", ADMIN_PASSWORD, role="admin")
+    users.add("neighbour", ADMIN_PASSWORD, role="admin", tier="enterprise")
     with fl.FlightClient(server.uri) as client:
         token = client.authenticate_basic_token("admin", ADMIN_PASSWORD)
         options = fl.FlightCallOptions(headers=[token])

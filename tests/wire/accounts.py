@@ -10,9 +10,12 @@ from pathlib import Path
 PASSWORD = "quite another horse"
 
 
-def add_user(lakehouse: Path, name: str, *, role: str = "registered") -> None:
+def add_user(
+    lakehouse: Path, name: str, *, role: str = "registered", tier: str = "enterprise"
+) -> None:
     """Add a user with ``PASSWORD``; a running server knows it at once."""
-    command = [sys.executable, "-m", "flight_server", "user", "add", name, "--role", role]
+    command = [sys.executable, "-m", "flight_server", "user", "add", name]
+    command += ["--role", role, "--tier", tier]
     subprocess.run(
         [*command, "--dir", str(lakehouse), "--password-stdin"],
         input=f"{PASSWORD}\n".encode(),
