@@ -202,11 +202,16 @@ class Journal:
             self._since, self._flushing_since = pending.since, None
 
     def release(self, flushed: Pending) -> None:
-        """Take note that it is in the table, and remove the segments that nobody needs now."""
+        """Take note that it is in the table."""
         with self._lock:
             self._flushing_since = None
             for segment, _, end in flushed.stretches:
                 segment.flushed = max(segment.flushed, end)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the segments that hold nothing but what is in the table."""
+        with self._lock:
             done = [
                 each
                 for each in self._segments

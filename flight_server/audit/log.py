@@ -227,6 +227,9 @@ class AuditLog:
             days = {time_text(each.event.timestamp)[:10] for each in spooled}
             seen |= self._table.ids(ids, days)
         flushed = max((span.last for span in self._table.spans()), default=0)
+        for segment in found.segments:
+            if segment.last_sequence <= flushed:
+                segment.flushed = segment.end
         self._journal = Journal(
             self.folder / JOURNAL_FOLDER,
             found,
@@ -250,6 +253,7 @@ class AuditLog:
             flushed=flushed,
         )
         self._journal.start()
+        self._journal.sweep()
 
     def _end(self, tip: Tip, flushed: int, newest: SignedHead | None) -> Tip:
         """Return what the chain goes on from: no number is ever given twice."""

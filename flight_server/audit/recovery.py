@@ -96,8 +96,8 @@ def _survey(
             return
         else:
             visit(record)
-            segment.last_sequence = record["sequence"]
-            if isinstance(record.get("hash"), str):
+            segment.last_sequence = max(segment.last_sequence, record["sequence"])
+            if record["sequence"] > found.tip.sequence and isinstance(record.get("hash"), str):
                 found.tip = Tip(record["sequence"], record["hash"])
         segment.end = end
     header = segment.header

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ BAD_SUFFIX = ".bad"
 _SUFFIX = ".json"
 _ID_BYTES = 16
 
+_turns = itertools.count()
 _log = logging.getLogger(__name__)
 
 
@@ -38,7 +39,10 @@ def spool(folder: Path, event: Event, *, random_bytes: Callable[[int], bytes] = 
     ``folder`` is that of the audit log, ``<state>/audit``. Raises Unavailable
     (``audit_unavailable``), and then nothing was written.
     """
-    name = f"{time.time_ns():020d}-{random_bytes(_ID_BYTES).hex()}{_SUFFIX}"
+    # By the time of the event, and by turns where the clock stands still.
+    microseconds = int(event.timestamp.timestamp() * 1_000_000)
+    identity = random_bytes(_ID_BYTES).hex()
+    name = f"{microseconds:020d}-{next(_turns):08d}-{identity}{_SUFFIX}"
     content = json.dumps(event.to_json(), default=str).encode()
     try:
         make_folder(folder, mode=0o700)
@@ -49,7 +53,7 @@ def spool(folder: Path, event: Event, *, random_bytes: Callable[[int], bytes] = 
 
 
 def waiting(folder: Path) -> list[Spooled]:
-    """Return the events that wait, in the order in which they were handed over.
+    """Return the events that wait, in the order of their times.
 
     ``folder`` is that of the audit log. What is no event is put aside. Raises OSError.
     """
