@@ -151,6 +151,8 @@ class Gateway:
             self._roots.read_only,
             rulebook,
             self._counting.limits,
+            audit=self._audit,
+            users=stores.users,
         )
         use_cases = build_use_cases(parts)
         self._sessions = use_cases.sessions

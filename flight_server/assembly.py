@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.auth.users import UserStore
 from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
@@ -34,6 +35,7 @@ from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
 from flight_server.service.upkeep import Upkeep
+from flight_server.service.usage import Log, Records, Usage
 from flight_server.service.writes import Writes
 from flight_server.storage.commits import Commits
 from flight_server.storage.creation import Creation
@@ -55,6 +57,8 @@ class Parts:
     read_only: frozenset[str]
     rules: Rulebook
     limits: Limits
+    audit: Log
+    users: UserStore
 
 
 def build_use_cases(parts: Parts) -> UseCases:
@@ -103,9 +107,16 @@ def build_use_cases(parts: Parts) -> UseCases:
         loads=Loads(targets, making, commits, running=running, writers=_writers(parts)),
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
-        own=OwnUseCases(running, tables, TableUpkeep(upkeep, targets, running)),
+        own=OwnUseCases(
+            running, tables, TableUpkeep(upkeep, targets, running), usage=_usage(parts, running)
+        ),
         limits=parts.limits,
     )
+
+
+def _usage(parts: Parts, running: Running) -> Usage:
+    records = Records(parts.engine)
+    return Usage(records, parts.audit, parts.users, running=running, clock=parts.clock)
 
 
 def _temporary_root(located: Mapping[str, Location]) -> Path:

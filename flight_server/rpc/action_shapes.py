@@ -15,6 +15,7 @@ from flight_server.service.request import Request
 from flight_server.service.running import Running
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
+from flight_server.service.usage import Usage
 
 
 class Who(StrEnum):
@@ -22,6 +23,8 @@ class Who(StrEnum):
 
     ANYONE = "anyone"
     SELF = "self / admin"
+    AUDITOR = "self / auditor"
+    ONLY_AUDITOR = "auditor"
     READ = "read"
     WRITE = "write"
     MAINTAIN = "maintain"
@@ -50,6 +53,7 @@ class UseCases:
     running: Running
     tables: TableChanges
     upkeep: TableUpkeep
+    usage: Usage
 
 
 Values = Mapping[str, Any]
@@ -58,7 +62,10 @@ Handler = Callable[[UseCases, Request, Values], Iterable[Values]]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What an action does, who may call it, what it takes, and what it answers."""
+    """What an action does, who may call it, what it takes, and what it answers.
+
+    ``check`` raises for a body that must not even be on record.
+    """
 
     description: str
     who: Who
@@ -66,6 +73,7 @@ class Shape:
     fields: Mapping[str, Field] = field(default_factory=dict)
     answer: str = "{}"
     effect: Effect = Effect.CHANGE
+    check: Callable[[Values], None] | None = None
 
     def usage(self) -> str:
         """Return the body as a template: ``{"query_id", "reason"?}``."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from flight_server import errors
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
+from flight_server.rpc.audit_actions import AUDIT_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
 from flight_server.service.json_rows import Number
 from flight_server.service.recording import RESOURCE_CHARACTERS_MAX, Detail, Effect
@@ -107,6 +108,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
         '{"query_id", "status"}',
     ),
     **TABLE_ACTIONS,
+    **AUDIT_ACTIONS,
 }
 
 # Those that may be called without credentials: they are how accounts and sessions begin.
@@ -130,6 +132,8 @@ class OwnActions:
         if shape.who is Who.ADMIN and not request.principal.is_admin:
             raise errors.PermissionDenied(f"{name} is for administrators")
         values = read_body(name, body)
+        if shape.check is not None:
+            shape.check(values)
         resource, details = _on_record(values)
         request.record.intend(name, resource, effect=shape.effect, details=details)
         # Errors come before the first answer, so nothing is half done when the call fails.
