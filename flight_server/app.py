@@ -153,6 +153,8 @@ class Gateway:
             self._counting.limits,
             audit=self._audit,
             users=stores.users,
+            stores=stores,
+            signin=signin,
         )
         use_cases = build_use_cases(parts)
         self._sessions = use_cases.sessions

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from flight_server import errors
 from flight_server.auth.users import UserStore
+from flight_server.auth.stores import Stores
 from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
@@ -21,6 +22,7 @@ from flight_server.rpc.action_shapes import UseCases as OwnUseCases
 from flight_server.rpc.catalog import CatalogReplies
 from flight_server.rpc.server import UseCases
 from flight_server.service import governed
+from flight_server.service.accounts import Accounts, Registration
 from flight_server.service.changes import Changes
 from flight_server.service.definitions import Definitions
 from flight_server.service.limits import Limits
@@ -30,11 +32,13 @@ from flight_server.service.permits import Permits
 from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
+from flight_server.service.signin import SignIn
 from flight_server.service.statements import Statements
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
 from flight_server.service.upkeep import Upkeep
+from flight_server.service.user_administration import UserAdministration
 from flight_server.service.usage import Log, Records, Usage
 from flight_server.service.writes import Writes
 from flight_server.storage.commits import Commits
@@ -59,6 +63,8 @@ class Parts:
     limits: Limits
     audit: Log
     users: UserStore
+    stores: Stores
+    signin: SignIn
 
 
 def build_use_cases(parts: Parts) -> UseCases:
@@ -108,7 +114,7 @@ def build_use_cases(parts: Parts) -> UseCases:
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
         own=OwnUseCases(
-            running, tables, TableUpkeep(upkeep, targets, running), usage=_usage(parts, running)
+            running, tables, TableUpkeep(upkeep, targets, running), _accounts(parts, sessions), usage=_usage(parts, running)
         ),
         limits=parts.limits,
     )
@@ -117,6 +123,23 @@ def build_use_cases(parts: Parts) -> UseCases:
 def _usage(parts: Parts, running: Running) -> Usage:
     records = Records(parts.engine)
     return Usage(records, parts.audit, parts.users, running=running, clock=parts.clock)
+
+
+def _accounts(parts: Parts, sessions: Sessions) -> Accounts:
+    auth = parts.settings.auth
+    parts.stores.sessions.when_ended(sessions.end_signed_in)
+    administration = UserAdministration(
+        parts.stores,
+        clock=parts.clock,
+        token_seconds=auth.token_seconds_max,
+        ended=sessions.end_signed_in,
+    )
+    return Accounts(
+        parts.stores,
+        parts.signin,
+        administration=administration,
+        registration=Registration(is_open=auth.registration, pending_max=auth.pending_max),
+    )
 
 
 def _temporary_root(located: Mapping[str, Location]) -> Path:

@@ -70,10 +70,16 @@ class PersonalTokens:
         self._random_bytes = random_bytes
 
     def create(
-        self, user_id: str, name: str, *, expires_at: datetime | None = None
+        self,
+        user_id: str,
+        name: str,
+        *,
+        seconds: int | None = None,
+        expires_at: datetime | None = None,
     ) -> tuple[PersonalToken, str]:
         """Make a token and return it with its text, which is not kept anywhere.
 
+        It is good for so many seconds, or until that time, or for a while if neither is given.
         Raises InvalidRequest for a name or a time that cannot be, LimitExceeded for too many.
         """
         now, limits = self._clock.now(), self._limits
@@ -81,15 +87,7 @@ class PersonalTokens:
             raise InvalidRequest(
                 f"the name of a token has 1 to {NAME_CHARACTERS_MAX} printable characters"
             )
-        last = now + timedelta(seconds=limits.seconds_max)
-        ends = min(last, now + timedelta(seconds=limits.default_seconds))
-        if expires_at is not None:
-            ends = expires_at
-        if not now < ends <= last:
-            raise InvalidRequest(
-                "a token expires in the future, and within"
-                f" auth.personal_token_seconds_max={limits.seconds_max}"
-            )
+        ends = self._end(now, seconds, expires_at)
         token_id = self._random_bytes(_ID_BYTES).hex()
         secret = base64.urlsafe_b64encode(self._random_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
         made = PersonalToken(token_id, user_id, _PERSONAL, name, _digest(secret), now, ends)
@@ -106,6 +104,22 @@ class PersonalTokens:
         self._table.change(edit)
         return made, f"{PREFIX}{token_id}{secret}"
 
+    def _end(self, now: datetime, seconds: int | None, expires_at: datetime | None) -> datetime:
+        if seconds is not None and expires_at is not None:
+            raise InvalidRequest("a token is good either for some seconds or until a time")
+        most = self._limits.seconds_max
+        if expires_at is not None:
+            is_possible = now < expires_at <= now + timedelta(seconds=most)
+        else:
+            seconds = min(self._limits.default_seconds, most) if seconds is None else seconds
+            is_possible = 0 < seconds <= most
+        if not is_possible:
+            raise InvalidRequest(
+                "a token expires in the future, and within"
+                f" auth.personal_token_seconds_max={most} seconds"
+            )
+        return expires_at or now + timedelta(seconds=seconds or 0)
+
     def recognise(self, text: str) -> PersonalToken:
         """Return the token of a text.
 
@@ -113,15 +127,27 @@ class PersonalTokens:
         secret.
         """
         match = _TEXT.fullmatch(text)
-        row = None if match is None else self._table.snapshot().rows.get(match[1])
-        kept = "" if row is None else row["token_hash"] or ""
-        if match is None or not hmac.compare_digest(kept, _digest(match[2])) or row is None:
+        found = None if match is None else self.find(match[1])
+        kept = "" if found is None else found.token_hash or ""
+        if match is None or not hmac.compare_digest(kept, _digest(match[2])):
             raise Unauthenticated("the token is not valid")
-        if row["revoked_at"] is not None:
+        return self.check(match[1])
+
+    def find(self, token_id: str) -> PersonalToken | None:
+        """Return the personal token of that id, also one that is good no more; None for another."""
+        row = self._table.snapshot().rows.get(token_id)
+        return None if row is None or row["kind"] != _PERSONAL else PersonalToken(**row)
+
+    def check(self, token_id: str) -> PersonalToken:
+        """Return the personal token of that id, or raise Unauthenticated as ``recognise`` does."""
+        found = self.find(token_id)
+        if found is None:
+            raise Unauthenticated("the token is not valid")
+        if found.revoked_at is not None:
             raise Unauthenticated("the token was revoked", code="token_revoked")
-        if row["expires_at"] <= self._clock.now():
+        if found.expires_at <= self._clock.now():
             raise Unauthenticated("the token has expired", code="token_expired")
-        return PersonalToken(**row)
+        return found
 
     def check_session_token(self, token_id: str, user_id: str) -> None:
         """Raise Unauthenticated (``token_revoked``) when this token of a session was revoked."""

@@ -57,9 +57,9 @@ class SessionStore:
         self._clock = clock
         # When each was used last, by this process since it started. A hint, and never stored.
         self._used_at: dict[str, datetime] = {}
-        self._on_end: list[Callable[[str, str], None]] = []
+        self._on_end: list[Callable[[str, str], object]] = []
 
-    def when_ended(self, callback: Callable[[str, str], None]) -> None:
+    def when_ended(self, callback: Callable[[str, str], object]) -> None:
         """Have this called with user id and session id of each session that this process ends."""
         self._on_end.append(callback)
 
@@ -157,7 +157,8 @@ class SessionStore:
                 return []
             if row["generation"] == generation:
                 # The seal says as much already; the hash is what would survive a lost key.
-                if not hmac.compare_digest(row["token_hash"] or "", token_hash):
+                kept = row["token_hash"]
+                if kept is None or not hmac.compare_digest(kept, token_hash):
                     return []
                 became = _Refreshed.ROTATED
                 rotated = {

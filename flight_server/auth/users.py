@@ -209,6 +209,11 @@ class UserStore:
         assert found is not None  # noqa: S101 - as above
         return found
 
+    def check_new_password(self, user_id: str, password: str) -> None:
+        """Raise InvalidRequest when this cannot be the user's new password, NotFound."""
+        user = self.get(user_id)
+        self._passwords.check_rule(password, names=(user.username, user.email))
+
     def set_password(self, username: str, password: str) -> User:
         """Give a user a new password; NotFound, InvalidRequest when it breaks the rule."""
         user = self.require(username)
@@ -248,11 +253,6 @@ class UserStore:
         if self._passwords.needs_rehash(user.password_hash):
             return self._rehashed(user, password)
         return user
-
-    def check_password(self, user_id: str, password: str) -> None:
-        """Raise Unauthenticated (``invalid_credentials``) unless this is the user's password."""
-        if not self._passwords.verify(password, self.get(user_id).password_hash):
-            raise Unauthenticated("wrong password", code="invalid_credentials")
 
     def _newest(self) -> _Index:
         snapshot = self._table.snapshot()

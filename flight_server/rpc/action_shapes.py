@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from flight_server import errors
+from flight_server.service.accounts import Accounts
 from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.running import Running
@@ -53,6 +54,7 @@ class UseCases:
     running: Running
     tables: TableChanges
     upkeep: TableUpkeep
+    accounts: Accounts
     usage: Usage
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flight_server import errors
+from flight_server.rpc.account_actions import ACCOUNT_ACTIONS
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.audit_actions import AUDIT_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
@@ -108,6 +109,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
         '{"query_id", "status"}',
     ),
     **TABLE_ACTIONS,
+    **ACCOUNT_ACTIONS,
     **AUDIT_ACTIONS,
 }
 

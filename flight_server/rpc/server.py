@@ -17,6 +17,7 @@ import pyarrow.flight as fl
 from flight_server import errors
 from flight_server.protocol import actions, commands, flight
 from flight_server.rpc import quirks, steps
+from flight_server.rpc.account_actions import refuse_pending
 from flight_server.rpc.border import BorderedStream, Call, InFlight, bordered
 from flight_server.rpc.catalog import CATALOG_COMMANDS, CatalogReplies
 from flight_server.rpc.middleware import (
@@ -230,7 +231,7 @@ class LakehouseServer(fl.FlightServerBase):
         if self.in_flight.is_draining and name not in steps.FINISHING_ACTIONS:
             raise stopping()
         is_open = name in OPEN_ACTIONS
-        request = call.anybodys() if is_open else self._request(call, steps.of_action(name))
+        request = call.anybodys() if is_open else self._request(call, steps.of_action(name), name)
         if name in UNSUPPORTED_ACTIONS:
             raise errors.Unsupported(f"{name}: {UNSUPPORTED_ACTIONS[name]}")
         data = action.body.to_pybytes()
@@ -267,13 +268,14 @@ class LakehouseServer(fl.FlightServerBase):
         """Refuse: Flight SQL has no use for it."""
         raise errors.Unsupported("DoExchange is not supported")
 
-    def _request(self, call: Call, step: Step | None) -> Request:
+    def _request(self, call: Call, step: Step | None, action: str = "") -> Request:
         """Return the request of a call, counted as a step of one; None does not count."""
         request = call.request(
             self._sessions,
             default_bucket=self._defaults.bucket,
             default_schema=self._defaults.schema,
         )
+        refuse_pending(request.principal, action)
         if step is not None:
             self._limits.request(request.principal.user_id, request.tier, step=step)
         return request

@@ -43,7 +43,8 @@ class SessionLimits:
 class Session:
     """What the server keeps for one connection; safe to use from many threads.
 
-    ``id`` may be shown; ``temporary_schema`` is the schema of its temporary tables, which nobody
+    ``id`` may be shown; ``sign_in`` is the session of the sign-in, or the personal token, with which
+    it was made, and whose end is its own; ``temporary_schema`` is the schema of its temporary tables, which nobody
     else can guess.
     """
 
@@ -54,6 +55,7 @@ class Session:
         "is_closed",
         "keys",
         "options",
+        "sign_in",
         "temporary",
         "temporary_schema",
         "used_at",
@@ -61,9 +63,16 @@ class Session:
     )
 
     def __init__(
-        self, session_id: str, user_id: str, *, keys: tuple[SessionKey, ...], temporary_schema: str
+        self,
+        session_id: str,
+        user_id: str,
+        *,
+        keys: tuple[SessionKey, ...],
+        temporary_schema: str,
+        sign_in: str = "",
     ) -> None:
         self.id = session_id
+        self.sign_in = sign_in
         self.user_id = user_id
         self.keys = keys
         self.temporary_schema = temporary_schema
@@ -131,6 +140,11 @@ class Sessions:
         self._sweep_at = 0.0
         self._on_close: list[Callable[[Session], None]] = []
 
+    @property
+    def count(self) -> int:
+        """How many sessions there are."""
+        return self._count
+
     def when_closed(self, callback: Callable[[Session], None]) -> None:
         """Have this called once for each session that ends, whatever ended it."""
         self._on_close.append(callback)
@@ -180,6 +194,12 @@ class Sessions:
     def kill(self, session_id: str, user_id: str) -> bool:
         """End a session of a user by its id; False when there is no such session."""
         return self._end(self._by_user.get(user_id, {}).get(session_id))
+
+    def end_signed_in(self, user_id: str, sign_in: str | None = None) -> int:
+        """End what one sign-in of a user has made, or all; return how many sessions that were."""
+        with self._lock:
+            own = tuple(self._by_user.get(user_id, {}).values())
+        return sum(self._end(each) for each in own if sign_in in (None, each.sign_in))
 
     def live(self) -> tuple[Session, ...]:
         """Return the sessions there are, in no order."""
@@ -274,6 +294,7 @@ class Sessions:
             request.principal.user_id,
             keys=request.session_keys,
             temporary_schema=f"s_{self._random_bytes(_ID_BYTES).hex()}",
+            sign_in=request.session_id,
         )
 
     def _make_room(self, user_id: str, now: float, ended: list[Session]) -> None:

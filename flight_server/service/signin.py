@@ -15,6 +15,7 @@ from flight_server.auth.throttle import Throttle
 from flight_server.auth.tokens import Token, Tokens
 from flight_server.auth.users import FIRST_TIER, User
 from flight_server.clock import Clock
+from flight_server.service.request import Request
 from policies.names import Principal
 
 TOKEN_USER = "token"  # noqa: S105  a user name, not a password
@@ -122,6 +123,30 @@ class SignIn:
         self._sessions.check(claims.session_id, claims.user_id)
         self._personal.check_session_token(claims.token_id, claims.user_id)
         return _signed_in(user, claims.session_id, token, token_id=claims.token_id)
+
+    def still(self, request: Request) -> errors.LakeflightError | None:
+        """Return what became of the session or the token of a call that runs; None when they last.
+
+        The account is not looked at.
+        """
+        user_id, session_id, token_id = (
+            request.principal.user_id,
+            request.session_id,
+            request.token_id,
+        )
+        try:
+            if self._personal.find(session_id) is not None:
+                self._personal.check(session_id)
+            else:
+                self._sessions.check(session_id, user_id)
+                self._personal.check_session_token(token_id, user_id)
+        except errors.Unauthenticated as error:
+            return error
+        return None
+
+    def confirm(self, username: str, password: str, *, origin: Origin) -> User:
+        """Return a user whose password this is, without signing in; raises Unauthenticated."""
+        return self._authenticate(username, password, origin)
 
     def login(self, username: str, password: str, *, origin: Origin) -> Login:
         """Sign in with a password, to stay: with a token that prolongs the session.
