@@ -17,8 +17,8 @@ from tests.clients.rows import ROWS, Row
 from tests.clients.running import Running
 from tests.lakehouse import build_lakehouse, write
 from tests.servers import ADMIN_PASSWORD, Server, running
+from tests.wire.certificates import make_certificate
 from tests.wire.kinds import every_kind
-from tests.wire.test_tls import make_certificate
 
 
 @pytest.fixture(scope="session")
