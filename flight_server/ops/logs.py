@@ -1,6 +1,7 @@
 """What the server writes to standard error: one record a line, as text or JSON, without secrets.
 
-A record may carry fields: ``log.info("…", extra={"request_id": …})``.
+A record may carry fields: ``log.info("…", extra={"rows": …})``. One that is written during a call
+has the id of the request, and that of its trace when it is traced.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from flight_server.ops.sections import LogFormat, LogSettings
+from flight_server.telemetry.current import current
 
 HIDDEN = "***"
 # Shorter secrets would also hide innocent words that hold them.
@@ -86,6 +88,10 @@ class _Formatter(logging.Formatter):
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         # Redacted as name=value, so that a field called "password" is hidden whatever it holds.
         fields: dict[str, object] = {}
+        if (call := current()) is not None:
+            fields["request_id"] = call.request_id
+            if call.trace is not None:
+                fields["trace_id"] = call.trace.trace_id
         for name, value in record.__dict__.items():
             if name in _STANDARD or name.startswith("_"):
                 continue

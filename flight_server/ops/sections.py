@@ -341,6 +341,7 @@ class LogSettings(Section):
     format: LogFormat = Field(
         default=LogFormat.TEXT, description="One line of text, or one JSON object."
     )
+    calls: bool = Field(default=False, description="Write a line for each call that ended.")
 
     @field_validator("level", mode="before")
     @classmethod

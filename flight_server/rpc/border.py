@@ -41,6 +41,11 @@ class InFlight:
         self._draining = False
 
     @property
+    def running(self) -> int:
+        """How many calls run now."""
+        return self._running
+
+    @property
     def is_draining(self) -> bool:
         """Whether new calls are refused."""
         return self._draining

@@ -17,6 +17,11 @@ Attribute = str | int | float | bool
 class Trace(Protocol):
     """A span that somebody will look at; times are those of ``Clock.monotonic``."""
 
+    @property
+    def trace_id(self) -> str:
+        """The id of the whole trace in 32 hexadecimal digits."""
+        ...
+
     def child(
         self, name: str, *, start: float, end: float, attributes: Mapping[str, Attribute]
     ) -> Self:

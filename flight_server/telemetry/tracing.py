@@ -34,6 +34,11 @@ class OpenTelemetryTrace:
         self._span = span
         self._offset = offset
 
+    @property
+    def trace_id(self) -> str:
+        """The id of the whole trace in 32 hexadecimal digits."""
+        return trace.format_trace_id(self._span.get_span_context().trace_id)
+
     def child(
         self, name: str, *, start: float, end: float, attributes: Mapping[str, Attribute]
     ) -> OpenTelemetryTrace:

@@ -10,6 +10,8 @@ import pytest
 
 from flight_server.ops import logs
 from flight_server.ops.sections import LogFormat, LogLevel, LogSettings
+from flight_server.telemetry import current
+from flight_server.telemetry.current import CurrentCall
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 
@@ -18,6 +20,8 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 def start() -> Iterator[Callable[..., io.StringIO]]:
     root = logging.getLogger()
     before = (root.level, root.handlers[:], logging.getLogger("flight_server").level)
+
+    current.enter(None)  # what other tests have left to this thread
 
     def configure(form: str = "text", level: str = "INFO", **more: Any) -> io.StringIO:
         stream = io.StringIO()
@@ -103,3 +107,16 @@ def test_the_last_configuration_counts(start: Callable[..., io.StringIO]) -> Non
     logging.getLogger("elsewhere").info("no")
     assert first.getvalue() == ""
     assert second.getvalue().count("\n") == 1
+
+
+def test_a_record_of_a_call_says_which(start: Callable[..., io.StringIO]) -> None:
+    stream = start("json")
+    current.enter(CurrentCall("r7"))
+    logging.getLogger("flight_server").info("during")
+    logging.getLogger("flight_server").info("told", extra={"request_id": "r8"})
+    current.enter(None)
+    logging.getLogger("flight_server").info("after")
+    during, told, after = map(json.loads, stream.getvalue().splitlines())
+    assert during["request_id"] == "r7"
+    assert told["request_id"] == "r8"
+    assert "request_id" not in after
