@@ -104,7 +104,8 @@ class Journal:
         )
         self._is_syncing = False
         self._has_failed = False
-        self._is_short = False
+        self._is_short = False  # no segment can be made ahead
+        self._is_full = False  # and a record was refused for it
         self._is_closed = False
         self._preparer = threading.Thread(
             target=self._prepare_for_ever, name="audit-segments", daemon=True
@@ -124,7 +125,7 @@ class Journal:
                 self._turn()
         except (OSError, Unavailable) as error:
             _log.error("the audit log cannot be written: %s", error)
-            self._is_short = True
+            self._is_short = self._is_full = True
         self._preparer.start()
 
     def append(self, event: Event, *, audit_id: str | None = None) -> Tip:
@@ -237,10 +238,7 @@ class Journal:
     def is_available(self) -> bool:
         """Whether a record would be taken now, as far as is known."""
         with self._lock:
-            is_full = self._is_short and (
-                self._current is None or not self._current.has_room(_HEADER_BYTES_MAX)
-            )
-            return not (self._has_failed or self._is_closed or is_full)
+            return not (self._has_failed or self._is_closed or self._is_full)
 
     def close(self) -> None:
         """Sync what is there, as far as possible, and close the files."""
@@ -296,6 +294,7 @@ class Journal:
         if self._next is not None:
             self._turn()
         elif self._is_short or not self._roomy.wait(ROOM_SECONDS_MAX):
+            self._is_full = True
             raise unavailable()
 
     def _turn(self) -> None:
@@ -345,7 +344,7 @@ class Journal:
                 self._turn()
             if self._is_short:
                 _log.warning("the audit log has space again")
-            self._is_short = False
+            self._is_short = self._is_full = False
             self._roomy.notify_all()
 
     def _come_short(self, error: OSError) -> None:
@@ -374,9 +373,8 @@ class Journal:
                 segment.remove()
             segment = fresh
         try:
-            segment.begin(synced.sequence + 1, synced.hash)
-            for each in repeated:
-                segment.write(each.line, each.sequence)
+            lines = [(each.sequence, each.line) for each in repeated]
+            segment.begin(synced.sequence + 1, synced.hash, lines=lines)
             os.fdatasync(segment.descriptor)
         except BaseException:
             segment.remove()
@@ -395,7 +393,7 @@ class Journal:
             self._dirty = [segment]
             self._unsynced.clear()
             self._synced = self._tip
-            self._has_failed = self._is_short = False
+            self._has_failed = self._is_short = self._is_full = False
             self._roomy.notify_all()
             self._settled.notify_all()
         _log.warning("the audit log can be written again")

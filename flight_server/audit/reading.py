@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from flight_server.audit.columns import PARTITION_COLUMN
 from flight_server.audit.events import HASHED_COLUMNS
-from flight_server.audit.segments import Segment, parse_line
+from flight_server.audit.segments import Segment, limits, parse_line
 from flight_server.audit.table import Span
 from flight_server.errors import Unavailable
 
@@ -87,12 +87,10 @@ def _times(column: Any) -> list[Any]:
 def journal_rows(segments: Sequence[Segment], *, behind: int, until: int | None) -> Iterator[Row]:
     """Give the records of the journal with numbers above ``behind``, and no more than ``until``.
 
-    Each segment counts up to the first record that the next one begins with. A line that is no
+    Each segment counts up to the first record that a later one begins with. A line that is no
     record is passed over. Raises Unavailable (``audit_unreadable``).
     """
-    for position, segment in enumerate(segments):
-        header = segments[position + 1].header if position + 1 < len(segments) else None
-        limit = None if header is None else header.first_sequence
+    for segment, limit in zip(segments, limits(segments), strict=True):
         try:
             for _, line in segment.lines():
                 record = parse_line(line)

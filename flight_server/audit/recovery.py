@@ -19,6 +19,7 @@ from flight_server.audit.segments import (
     DAMAGED_PREFIX,
     LINE_BYTES_MAX,
     Segment,
+    limits,
     number_of,
     parse_line,
     segment_paths,
@@ -64,15 +65,13 @@ def _recover(
     used: list[Segment] = []
     for path in paths:
         segment = Segment.open(path)
-        if segment.header is not None or not segment.is_blank:
+        if not segment.is_unused:
             used.append(segment)
-        elif found.blank is None and path == paths[-1] and segment.size >= segment_bytes_max:
+        elif path == paths[-1] and segment.size >= segment_bytes_max and segment.is_blank:
             found.blank = segment
         else:
             segment.remove()
-    for position, segment in enumerate(used):
-        following = used[position + 1].header if position + 1 < len(used) else None
-        limit = None if following is None else following.first_sequence
+    for segment, limit in zip(used, limits(used), strict=True):
         _survey(segment, found, limit=limit, visit=visit)
         os.fdatasync(segment.descriptor)
         found.segments.append(segment)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -110,6 +110,11 @@ class Segment:
         return segment
 
     @property
+    def is_unused(self) -> bool:
+        """Whether it never got a header, nor anything else where that belongs. Raises OSError."""
+        return self.header is None and self.read(0, 1) in (b"", b"\0")
+
+    @property
     def is_blank(self) -> bool:
         """Whether nothing at all was written to it. Raises OSError."""
         at = 0
@@ -120,14 +125,22 @@ class Segment:
             at += len(piece)
         return True
 
-    def begin(self, first_sequence: int, prev_hash: str) -> None:
-        """Write the header. Raises OSError."""
-        header = Header(self.number, first_sequence, prev_hash)
-        line = header.line()
-        _write(self.descriptor, line, 0)
-        self.header = header
-        self.start = self.end = self.flushed = len(line)
+    def begin(
+        self, first_sequence: int, prev_hash: str, *, lines: Sequence[tuple[int, bytes]] = ()
+    ) -> None:
+        """Write the header, and before that, synced, the lines with which it begins.
+
+        Raises OSError. Without its header a segment is none, whatever is in it.
+        """
+        self.header = Header(self.number, first_sequence, prev_hash)
+        header = self.header.line()
+        self.start = self.end = self.flushed = len(header)
         self.last_sequence = first_sequence - 1
+        for sequence, line in lines:
+            self.write(line, sequence)
+        if lines:
+            os.fdatasync(self.descriptor)
+        _write(self.descriptor, header, 0)
 
     def has_room(self, count: int) -> bool:
         """Whether so many bytes still fit."""
@@ -217,3 +230,19 @@ def _write(descriptor: int, content: bytes, offset: int) -> None:
         if not more:
             raise OSError("the file takes no more")
         written += more
+
+
+def limits(segments: Sequence[Segment]) -> list[int | None]:
+    """Return for each segment the first record that does not count there, if there is one.
+
+    It is the first that a later segment begins with: after a failure, one repeats what may not have
+    reached the disk.
+    """
+    found: list[int | None] = []
+    least: int | None = None
+    for segment in reversed(segments):
+        found.append(least)
+        if segment.header is not None:
+            first = segment.header.first_sequence
+            least = first if least is None else min(least, first)
+    return found[::-1]

@@ -122,7 +122,7 @@ class Material:
         newest = heads.newest()
         older = tuple(heads.older())
         segments = _opened(folder / JOURNAL_FOLDER)
-        used = tuple(each for each in segments if each.header is not None or not each.is_blank)
+        used = tuple(each for each in segments if not each.is_unused)
         for each in segments:
             if each not in used:
                 each.close()
