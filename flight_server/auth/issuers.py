@@ -59,7 +59,7 @@ class IssuerRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Vouched:
     """What an issuer says of a user, in this server's words; the email only if it may be true."""
 
     role: str
@@ -82,7 +82,7 @@ class ExternalClaims:
     token_id: str
     has_session: bool
     username: str
-    standing: Standing
+    vouched: Vouched
     issued_at: int
     expires_at: int
 
@@ -227,7 +227,7 @@ def _claims(signed: SignedText, rules: IssuerRules, now: float) -> ExternalClaim
         token_id=token_id,
         has_session=session is not None,
         username=_short_text(claim(signed.payload, rules.username_claim)) or subject,
-        standing=_standing(signed.payload, rules),
+        vouched=_vouched(signed.payload, rules),
         issued_at=issued_at,
         expires_at=expires_at,
     )
@@ -249,7 +249,7 @@ def claim(payload: Mapping[str, Any], name: str) -> object:
     return found
 
 
-def _standing(payload: Mapping[str, Any], rules: IssuerRules) -> Standing:
+def _vouched(payload: Mapping[str, Any], rules: IssuerRules) -> Vouched:
     named = None if rules.roles_claim is None else claim(payload, rules.roles_claim)
     listed = named if isinstance(named, list) else [named]
     mapped = {rules.roles[each] for each in listed if isinstance(each, str) and each in rules.roles}
@@ -257,7 +257,7 @@ def _standing(payload: Mapping[str, Any], rules: IssuerRules) -> Standing:
     tier = None if rules.tier_claim is None else claim(payload, rules.tier_claim)
     is_unproven = payload.get("email_verified", True) is False
     email = None if is_unproven else _short_text(claim(payload, rules.email_claim))
-    return Standing(
+    return Vouched(
         role=str(base[-1]) if base else rules.default_role,
         custom_roles=tuple(sorted(mapped - set(_BASE_ROLES))),
         tier=tier if isinstance(tier, str) and tier in rules.tiers else rules.default_tier,

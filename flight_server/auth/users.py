@@ -6,9 +6,7 @@ import base64
 import logging
 import uuid
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass, replace
 
 from flight_server.auth.account_rules import (
     ADMIN,
@@ -20,6 +18,7 @@ from flight_server.auth.account_rules import (
     check_username,
 )
 from flight_server.auth.passwords import Passwords
+from flight_server.auth.user import FIRST_TIER, TIERS, User, as_row, user_of
 from flight_server.clock import Clock
 from flight_server.errors import (
     AlreadyExists,
@@ -30,57 +29,11 @@ from flight_server.errors import (
     Unauthenticated,
 )
 from flight_server.storage.system import Change, Row, Rows, Snapshot, SystemTable
-from policies.names import Principal, Role
+from policies.names import Role
 
 __all__ = ["ADMIN", "FIRST_TIER", "TIERS", "User", "UserStore"]
 
-TIERS = ("free", "pro", "pioneer", "enterprise")
-FIRST_TIER = "free"
-
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """One account as it is stored; times are aware, in UTC.
-
-    ``requested_tier`` is what was asked for at registration, for who approves it; it gives nothing.
-    ``external_id`` says whose account it is at another system, ``external_claims`` what that system
-    said of them last; both are None for an account of this server's own.
-    """
-
-    user_id: str
-    username: str
-    email: str | None
-    password_hash: str = field(repr=False)
-    role: Role
-    custom_roles: tuple[str, ...]
-    subscription_tier: str
-    is_active: bool
-    created_at: datetime
-    updated_at: datetime
-    external_id: str | None = None
-    external_claims: str | None = field(default=None, repr=False)
-    requested_tier: str | None = None
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether the account waits for approval."""
-        return self.role is Role.PENDING
-
-    @property
-    def is_active_admin(self) -> bool:
-        """Whether this is an administrator who can sign in."""
-        return self.is_active and self.role is Role.ADMIN
-
-    def as_principal(self) -> Principal:
-        """Return who this user is to the policies."""
-        return Principal(
-            user_id=self.user_id,
-            username=self.username,
-            role=self.role,
-            custom_roles=frozenset(self.custom_roles),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +41,7 @@ class _Index:
     snapshot: Snapshot | None
     by_id: dict[str, User]
     by_name: dict[str, User]
+    by_external_id: dict[str, User]
 
 
 class UserStore:
@@ -107,11 +61,15 @@ class UserStore:
         self._tiers = tiers
         self._clock = clock
         self._random_bytes = random_bytes
-        self._index = _Index(None, {}, {})
+        self._index = _Index(None, {}, {}, {})
 
     def find(self, username: str) -> User | None:
         """Return the user of that name, or None."""
         return self._newest().by_name.get(username)
+
+    def find_external(self, external_id: str) -> User | None:
+        """Return whose account at another system this is, or None."""
+        return self._newest().by_external_id.get(external_id)
 
     def get(self, user_id: str) -> User:
         """Return the user of that id; NotFound, code user_not_found, when there is none."""
@@ -152,6 +110,44 @@ class UserStore:
         )
         return self._insert(user, password)
 
+    def add_external(
+        self,
+        external_id: str,
+        usernames: Iterable[str],
+        *,
+        email: str | None,
+        role: str,
+        custom_roles: Iterable[str],
+        tier: str,
+        claims: str,
+    ) -> User:
+        """Add the account of somebody who signs in at another system, and return it, durable.
+
+        It gets the first of these names that is free, and no password. One that is there is
+        returned as it is. Raises AlreadyExists when no name is free, InvalidRequest as ``add``.
+        """
+        names = tuple(usernames)
+        made = self._new(
+            "", email=email, role=role, custom_roles=custom_roles, subscription_tier=tier
+        )
+        made = replace(made, external_id=external_id, external_claims=claims)
+
+        def edit(rows: Rows) -> list[Row]:
+            nonlocal made
+            for row in rows.values():
+                if row["external_id"] == external_id:
+                    made = user_of(row)
+                    return []
+            free = (name for name in names if not self._is_taken(name, rows))
+            name = next(free, None)
+            if name is None:
+                raise _taken(names[0] if names else "")
+            made = replace(made, username=name)
+            return [as_row(made)]
+
+        self._table.change(edit)
+        return made
+
     def register(
         self, username: str, password: str, *, email: str, tier: str | None, pending_max: int
     ) -> User:
@@ -183,7 +179,7 @@ class UserStore:
                 return []
             self._keep_an_administrator(rows, before, after)
             after = replace(after, updated_at=self._clock.now())
-            return [_row(after)]
+            return [as_row(after)]
 
         self._table.change(edit)
         assert after is not None  # noqa: S101 - the edit ran, or raised
@@ -217,6 +213,8 @@ class UserStore:
     def set_password(self, username: str, password: str) -> User:
         """Give a user a new password; NotFound, InvalidRequest when it breaks the rule."""
         user = self.require(username)
+        if user.external_id is not None:
+            raise InvalidRequest(f"{username!r} signs in at another system and has no password")
         hashed = self._passwords.hash(password, names=(user.username, user.email))
         return self.update(user.user_id, lambda found: replace(found, password_hash=hashed))
 
@@ -247,6 +245,8 @@ class UserStore:
         sign in at once.
         """
         user = self.find(username)
+        if user is not None and user.external_id is not None:
+            user = None  # no password is theirs, and it must take as long to say so
         matches = self._passwords.verify(password, None if user is None else user.password_hash)
         if user is None or not matches or not user.is_active:
             raise Unauthenticated("wrong user name or password", code="invalid_credentials")
@@ -258,11 +258,12 @@ class UserStore:
         snapshot = self._table.snapshot()
         index = self._index
         if index.snapshot is not snapshot:
-            users = [_user(row) for row in snapshot.rows.values()]
+            users = [user_of(row) for row in snapshot.rows.values()]
             index = _Index(
                 snapshot,
                 {user.user_id: user for user in users},
                 {user.username: user for user in users},
+                {user.external_id: user for user in users if user.external_id is not None},
             )
             self._index = index
         return index
@@ -301,7 +302,7 @@ class UserStore:
 
         def edit(rows: Rows) -> list[Row]:
             check(rows)
-            return [_row(made)]
+            return [as_row(made)]
 
         self._table.change(edit)
         return made
@@ -309,12 +310,12 @@ class UserStore:
     def _stored(self, rows: Rows, user_id: str) -> User:
         if user_id not in rows:
             raise NotFound("there is no such user", code="user_not_found")
-        return _user(rows[user_id])
+        return user_of(rows[user_id])
 
     def _keep_an_administrator(self, rows: Rows, before: User, after: User) -> None:
         if not before.is_active_admin or after.is_active_admin:
             return
-        others = (_user(row) for row in rows.values() if row["user_id"] != before.user_id)
+        others = (user_of(row) for row in rows.values() if row["user_id"] != before.user_id)
         if not any(other.is_active_admin for other in others):
             raise InvalidRequest(
                 f"{before.username} is the last active administrator: make another one first"
@@ -360,29 +361,3 @@ class UserStore:
 
 def _taken(username: str) -> AlreadyExists:
     return AlreadyExists(f"there is already a user {username!r}")
-
-
-def _row(user: User) -> dict[str, Any]:
-    return {**asdict(user), "role": str(user.role), "custom_roles": list(user.custom_roles)}
-
-
-def _user(row: Row) -> User:
-    try:
-        role = Role(row["role"])
-    except ValueError:  # a role of a later version: nothing is allowed until it is understood
-        role = Role.PENDING
-    return User(
-        user_id=row["user_id"],
-        username=row["username"],
-        email=row["email"],
-        password_hash=row["password_hash"],
-        role=role,
-        custom_roles=tuple(row["custom_roles"] or ()),
-        subscription_tier=row["subscription_tier"],
-        is_active=bool(row["is_active"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        external_id=row["external_id"],
-        external_claims=row["external_claims"],
-        requested_tier=row["requested_tier"],
-    )

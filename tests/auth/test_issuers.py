@@ -74,8 +74,8 @@ def test_tokens_of_each_algorithm_say_who_calls(key: Any, algorithm: str) -> Non
             issuers, token(issuer, jti="t1", sid="s1", preferred_username="ada", email="ada@x.org")
         )
         assert found.external_id == f"{issuer.url} ada-0001"
-        assert (found.username, found.standing.email) == ("ada", "ada@x.org")
-        assert (found.standing.role, found.standing.tier) == ("pending", "free")
+        assert (found.username, found.vouched.email) == ("ada", "ada@x.org")
+        assert (found.vouched.role, found.vouched.tier) == ("pending", "free")
         assert found.session_id == external_id_of(issuer.url, "sid", "s1")
         assert found.token_id == external_id_of(issuer.url, "jti", "t1")
         assert found.expires_at == NOW + 300
@@ -267,18 +267,18 @@ def test_roles_and_tiers_are_translated_and_nothing_else_counts(issuer: Issuer) 
         tier_claim="plan",
     )
 
-    def standing(roles: object, **claims: Any) -> tuple[str, tuple[str, ...], str]:
+    def vouched(roles: object, **claims: Any) -> tuple[str, tuple[str, ...], str]:
         text = token(issuer, realm_access={"roles": roles}, **claims)
-        found = verified(issuers, text).standing
+        found = verified(issuers, text).vouched
         return found.role, found.custom_roles, found.tier
 
-    assert standing([]) == ("guest", (), "free")
-    assert standing(["admin", "root", "trader"]) == ("guest", (), "free")
-    assert standing(["staff", "ml", "desk"]) == ("trader", ("ml-team",), "free")
-    assert standing(["staff", "boss"], plan="pro") == ("admin", (), "pro")
-    assert standing("staff", plan="unheard of") == ("registered", (), "free")
-    assert standing([["staff"], 1, None, {"a": 1}], plan=["pro"]) == ("guest", (), "free")
-    assert standing({"staff": True}) == ("guest", (), "free")
+    assert vouched([]) == ("guest", (), "free")
+    assert vouched(["admin", "root", "trader"]) == ("guest", (), "free")
+    assert vouched(["staff", "ml", "desk"]) == ("trader", ("ml-team",), "free")
+    assert vouched(["staff", "boss"], plan="pro") == ("admin", (), "pro")
+    assert vouched("staff", plan="unheard of") == ("registered", (), "free")
+    assert vouched([["staff"], 1, None, {"a": 1}], plan=["pro"]) == ("guest", (), "free")
+    assert vouched({"staff": True}) == ("guest", (), "free")
 
 
 def test_claims_are_found_by_name_first_and_by_path_then() -> None:
@@ -294,9 +294,9 @@ def test_names_and_addresses_of_odd_shape_are_left_out(issuer: Issuer) -> None:
     odd: list[object] = ["", "a\nb", "a\0b", "x" * 256, 1, ["a"], {"a": 1}, True]
     for value in odd:
         found = verified(issuers, token(issuer, preferred_username=value, email=value))
-        assert (found.username, found.standing.email) == ("ada-0001", None)
+        assert (found.username, found.vouched.email) == ("ada-0001", None)
     unproven = token(issuer, email="ada@x.org", email_verified=False)
-    assert verified(issuers, unproven).standing.email is None
+    assert verified(issuers, unproven).vouched.email is None
 
 
 def test_sessions_and_tokens_have_ids_that_follow_from_the_claims(issuer: Issuer) -> None:
