@@ -153,8 +153,10 @@ class Throttle:
         left = at + seconds * 1000 - self._counters.now()
         if left <= 0:
             return True
+        # In words as well: drivers cannot show the rest of an error of a sign-in.
         raise LimitExceeded(
-            f"too many failed sign-ins: wait before the next one; limit=auth.{lane.setting}",
+            f"too many failed sign-ins: the next one may be tried in {-(-left // 1000)} seconds;"
+            f" limit=auth.{lane.setting}",
             retry_after_seconds=left / 1000,
         )
 

@@ -15,7 +15,11 @@ FINISHING_ACTIONS = frozenset(
 # Never counted: who has no request left must still be able to end what is theirs.
 _UNCOUNTED_ACTIONS = FINISHING_ACTIONS | {"auth.logout", "session.kill", "token.revoke"}
 
-_DESCRIBED: Mapping[type, Step] = {commands.PreparedStatementQuery: Step.EXECUTE}
+_DESCRIBED: Mapping[type, Step | None] = {
+    commands.PreparedStatementQuery: Step.EXECUTE,
+    # What a driver asks each time that it connects, and what is always the same.
+    commands.GetSqlInfo: None,
+}
 _PUT: Mapping[type, Step | None] = {
     # Parameters alone; the request is the one that executes the statement.
     commands.PreparedStatementQuery: None,
@@ -23,9 +27,14 @@ _PUT: Mapping[type, Step | None] = {
 }
 
 
-def of_description(command: commands.Command) -> Step:
-    """Return what GetFlightInfo is."""
+def of_description(command: commands.Command) -> Step | None:
+    """Return what GetFlightInfo is; None for what does not count."""
     return _DESCRIBED.get(type(command), Step.DESCRIBE)
+
+
+def of_fetch(command: commands.Command) -> Step | None:
+    """Return what DoGet is; None for what does not count."""
+    return None if isinstance(command, commands.GetSqlInfo) else Step.FETCH
 
 
 def of_put(command: commands.Command) -> Step | None:

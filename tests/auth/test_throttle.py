@@ -82,7 +82,7 @@ def test_the_answer_names_the_setting_and_nothing_else(throttle: Throttle) -> No
     with pytest.raises(LimitExceeded) as caught, throttle.attempt("ADA", None):
         pass
     assert caught.value.message == (
-        "too many failed sign-ins: wait before the next one; limit=auth.failures_max"
+        "too many failed sign-ins: the next one may be tried in 1 seconds; limit=auth.failures_max"
     )
     assert guess(throttle, "bob") == 0
 
