@@ -36,9 +36,12 @@ from flight_server.rpc.middleware import CallerMiddlewareFactory
 from flight_server.rpc.server import LakehouseServer, Tls
 from flight_server.service import governed
 from flight_server.service.auditing import AuditOptions, Auditor
+from flight_server.service.grants import Grants
+from flight_server.service.guard import Guard
 from flight_server.service.recording import Recorder
 from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
+from flight_server.service.standing import AccountStanding
 
 
 class Gateway:
@@ -62,6 +65,7 @@ class Gateway:
         )
         self._sessions: Sessions | None = None
         self._counting: Counting | None = None
+        self._guard: Guard | None = None
         self._audit = AuditLog(
             audit_folder(settings.storage.state_path),
             clock=self._clock,
@@ -100,6 +104,8 @@ class Gateway:
             # template that is there by now.
             self._audit.start()
             self._server = self._build_server(ring, stores)
+            if self._guard is not None:
+                self._guard.start()
         except errors.LakeflightError:
             self._pool.close()
             raise
@@ -113,6 +119,8 @@ class Gateway:
         False when calls were cut off.
         """
         finished = self._in_flight.drain(self._settings.server.drain_seconds_max)
+        if self._guard is not None:
+            self._guard.stop()
         if self._sessions is not None:
             self._sessions.close_all()
         self._pool.close()
@@ -135,9 +143,8 @@ class Gateway:
         )
         self._counting = open_counting(settings, ring.secrets[0], self._clock)
         signin = self._build_signin(ring, stores, sealer, throttle=self._counting.throttle)
-        rulebook = governed.open_rulebook(
-            settings.policy_book().grants, buckets(settings), self._clock
-        )
+        located = buckets(settings)
+        rulebook = governed.open_rulebook(settings.policy_book().grants, located, self._clock)
         parts = Parts(
             settings,
             RemoteEngine(
@@ -151,14 +158,17 @@ class Gateway:
             self._roots.read_only,
             rulebook,
             self._counting.limits,
+            standing=AccountStanding(stores.users, signin.still),
+            grants=Grants(rulebook, stores.users, buckets=lambda: located),
             audit=self._audit,
             users=stores.users,
             stores=stores,
             signin=signin,
         )
-        use_cases = build_use_cases(parts)
+        built = build_use_cases(parts)
+        use_cases, self._guard = built.use_cases, built.guard
         self._sessions = use_cases.sessions
-        recorder = self._recorder(lambda: rulebook.book().version)
+        recorder = self._recorder(rulebook.version)
         return LakehouseServer(
             self._address(),
             use_cases,

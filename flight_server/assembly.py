@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.auth.users import UserStore
 from flight_server.auth.stores import Stores
+from flight_server.auth.users import UserStore
 from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
@@ -25,6 +25,8 @@ from flight_server.service import governed
 from flight_server.service.accounts import Accounts, Registration
 from flight_server.service.changes import Changes
 from flight_server.service.definitions import Definitions
+from flight_server.service.grants import Grants
+from flight_server.service.guard import Guard
 from flight_server.service.limits import Limits
 from flight_server.service.loads import Loads
 from flight_server.service.making import Making
@@ -33,19 +35,21 @@ from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
 from flight_server.service.signin import SignIn
+from flight_server.service.standing import Standing
 from flight_server.service.statements import Statements
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
 from flight_server.service.upkeep import Upkeep
-from flight_server.service.user_administration import UserAdministration
 from flight_server.service.usage import Log, Records, Usage
+from flight_server.service.user_administration import UserAdministration
 from flight_server.service.writes import Writes
 from flight_server.storage.commits import Commits
 from flight_server.storage.creation import Creation
 from flight_server.storage.files import DataFileWriter, FileOptions
 from flight_server.storage.locations import Location, locate_all
 from flight_server.storage.roots import RootLock, clean
+from flight_server.telemetry.meters import Meters
 from policies.decide import SYSTEM_BUCKET
 
 
@@ -63,11 +67,22 @@ class Parts:
     limits: Limits
     audit: Log
     users: UserStore
+    standing: Standing
+    grants: Grants
     stores: Stores
     signin: SignIn
+    meters: Meters
 
 
-def build_use_cases(parts: Parts) -> UseCases:
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the methods of the wire call, and who watches over what they run."""
+
+    use_cases: UseCases
+    guard: Guard
+
+
+def build_use_cases(parts: Parts) -> Built:
     """Build everything between the wire and the engine."""
     settings, clock = parts.settings, parts.clock
     located = buckets(settings)
@@ -77,15 +92,9 @@ def build_use_cases(parts: Parts) -> UseCases:
     )
     running = Running(clock, parts.limits)
     queries = _queries(parts, found, running)
-    permits = Permits(
-        found.browser,
-        found.registry,
-        found.views,
-        book=parts.rules.book,
-        read_only=parts.read_only,
-    )
-    targets = Targets(permits, found.tables, sessions, temporary_root=_temporary_root(located))
-    commits = Commits(clock, random_bytes=parts.random_bytes)
+    permits = _permits(parts, found)
+    targets = _targets(parts, found, permits, sessions=sessions)
+    commits = Commits(clock, random_bytes=parts.random_bytes, meters=parts.meters)
     making = Making(commits, Creation(clock, random_bytes=parts.random_bytes))
     upkeep = _upkeep(parts, targets, commits, found)
     changes = Changes(
@@ -107,22 +116,33 @@ def build_use_cases(parts: Parts) -> UseCases:
     )
     statements = Statements(queries, changes, parts.sealer, clock=clock)
     tables = TableChanges(statements, changes, queries=queries, targets=targets, commits=commits)
-    return UseCases(
+    use_cases = UseCases(
         statements=statements,
         queries=queries,
         loads=Loads(targets, making, commits, running=running, writers=_writers(parts)),
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
         own=OwnUseCases(
-            running, tables, TableUpkeep(upkeep, targets, running), _accounts(parts, sessions), usage=_usage(parts, running)
+            running,
+            tables,
+            TableUpkeep(upkeep, targets, running),
+            _accounts(parts, sessions),
+            usage=_usage(parts, running),
+            grants=parts.grants,
         ),
         limits=parts.limits,
     )
+    return Built(use_cases, _guard(parts, found, running))
 
 
-def _usage(parts: Parts, running: Running) -> Usage:
-    records = Records(parts.engine)
-    return Usage(records, parts.audit, parts.users, running=running, clock=parts.clock)
+def _guard(parts: Parts, found: governed.Governed, running: Running) -> Guard:
+    return Guard(
+        running,
+        parts.standing,
+        may=found.browser.may_still,
+        policy_version=parts.rules.version,
+        clock=parts.clock,
+    )
 
 
 def _accounts(parts: Parts, sessions: Sessions) -> Accounts:
@@ -142,6 +162,23 @@ def _accounts(parts: Parts, sessions: Sessions) -> Accounts:
     )
 
 
+def _usage(parts: Parts, running: Running) -> Usage:
+    records = Records(parts.engine)
+    return Usage(records, parts.audit, parts.users, running=running, clock=parts.clock)
+
+
+def _targets(
+    parts: Parts, found: governed.Governed, permits: Permits, *, sessions: Sessions
+) -> Targets:
+    return Targets(
+        permits,
+        found.tables,
+        sessions,
+        temporary_root=_temporary_root(buckets(parts.settings)),
+        standing=parts.standing,
+    )
+
+
 def _temporary_root(located: Mapping[str, Location]) -> Path:
     root = governed.temporary_root(located)
     assert root is not None  # noqa: S101  the server's own bucket is always among them
@@ -156,6 +193,16 @@ def _upkeep(parts: Parts, targets: Targets, commits: Commits, found: governed.Go
         snapshots=found.opener.delta,
         clock=parts.clock,
         file_bytes_target=parts.settings.storage.file_bytes_target,
+    )
+
+
+def _permits(parts: Parts, found: governed.Governed) -> Permits:
+    return Permits(
+        found.browser,
+        found.registry,
+        found.views,
+        book=parts.rules.book,
+        read_only=parts.read_only,
     )
 
 

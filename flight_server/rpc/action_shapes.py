@@ -11,6 +11,7 @@ from typing import Any
 
 from flight_server import errors
 from flight_server.service.accounts import Accounts
+from flight_server.service.grants import Grants
 from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.running import Running
@@ -56,6 +57,7 @@ class UseCases:
     upkeep: TableUpkeep
     accounts: Accounts
     usage: Usage
+    grants: Grants
 
 
 Values = Mapping[str, Any]

@@ -15,6 +15,7 @@ from flight_server import errors
 from flight_server.rpc.account_actions import ACCOUNT_ACTIONS
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.audit_actions import AUDIT_ACTIONS
+from flight_server.rpc.grant_actions import GRANT_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
 from flight_server.service.json_rows import Number
 from flight_server.service.recording import RESOURCE_CHARACTERS_MAX, Detail, Effect
@@ -108,6 +109,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
         {"query_id": Field(str, "The query, as query.list names it")},
         '{"query_id", "status"}',
     ),
+    **GRANT_ACTIONS,
     **TABLE_ACTIONS,
     **ACCOUNT_ACTIONS,
     **AUDIT_ACTIONS,

@@ -42,7 +42,8 @@ class _Seen:
 class Guard:
     """Looks at what runs; ``start`` it once, and ``stop`` it.
 
-    ``standing`` looks callers up anew, ``policy_version`` changes whenever what ``may`` says could.
+    ``standing`` looks callers up anew, ``policy_version`` changes whenever what ``may`` says could,
+    and never raises.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Guard:
     def start(self) -> None:
         """Begin to look."""
         self._running.when_entered(self._wake)
+        self._has_runs.set()  # something may have begun before
         self._thread = threading.Thread(target=self._watch, name="guard", daemon=True)
         self._thread.start()
 
@@ -81,7 +83,7 @@ class Guard:
 
     def look(self) -> int:
         """Look at all that runs now, and end what may not go on; return how much runs."""
-        now, version = self._clock.monotonic(), self._version()
+        now, version = self._clock.monotonic(), self._policy_version()
         seen: dict[Run, _Seen] = {}
         ended: list[tuple[Run, LakeflightError]] = []
         runs = [run for run in self._running.runs() if not run.is_stopped]
@@ -97,13 +99,11 @@ class Guard:
         return len(runs)
 
     def _judged(
-        self, run: Run, before: _Seen, *, now: float, version: str | None
+        self, run: Run, before: _Seen, *, now: float, version: str
     ) -> _Seen | LakeflightError:
         """Return what is known of a run now, or the error that it has to end with."""
         try:
             principal = self._standing(run.request)
-            if version is None:
-                raise Unavailable("whether this may go on cannot be told")
             state = (version, principal, run.needs)
             if state != before.state and not all(
                 self._may(principal, privilege, ref) for privilege, ref in run.needs
@@ -120,12 +120,6 @@ class Guard:
                 return error
             _log.exception("whether a query may go on cannot be told")
             return Unavailable("whether this may go on cannot be told")
-
-    def _version(self) -> str | None:
-        try:
-            return self._policy_version()
-        except LakeflightError:
-            return None
 
     def _end(self, ended: list[tuple[Run, LakeflightError]]) -> None:
         """Stop runs; a worker may take its time to notice, and one must not wait for another."""

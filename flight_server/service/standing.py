@@ -24,7 +24,7 @@ class Users(Protocol):
 Standing = Callable[[Request], Principal]
 
 
-class Accounts:
+class AccountStanding:
     """A ``Standing`` over the accounts; ``still`` says what has become of session and token."""
 
     def __init__(

@@ -54,7 +54,9 @@ def taking(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def run(running: Running, name: str, body: object, **of: Any) -> list[Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     unused: Any = None  # what changes tables is tried over the wire
-    use_cases = UseCases(running, tables=unused, upkeep=unused, accounts=unused, usage=unused)
+    use_cases = UseCases(
+        running, tables=unused, upkeep=unused, accounts=unused, usage=unused, grants=unused
+    )
     made = OwnActions(use_cases).run(request(**of), name, data)
     return [json.loads(answer) for answer in made]
 
