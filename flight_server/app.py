@@ -27,21 +27,25 @@ from flight_server.engine.remote import RemoteEngine
 from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_stores, session_rules
 from flight_server.ops.counting import Counting, open_counting
+from flight_server.ops.monitoring import Monitoring, Watched
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings, WhenUnwritable
 from flight_server.ops.signing import key_sources
+from flight_server.ops.tracing import open_traces
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
 from flight_server.rpc.middleware import CallerMiddlewareFactory
-from flight_server.rpc.server import LakehouseServer, Tls
+from flight_server.rpc.server import LakehouseServer, Tls, UseCases
 from flight_server.service import governed
 from flight_server.service.auditing import AuditOptions, Auditor
 from flight_server.service.grants import Grants
 from flight_server.service.guard import Guard
+from flight_server.service.observing import Observing, Traces
 from flight_server.service.recording import Recorder
 from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
 from flight_server.service.standing import AccountStanding
+from flight_server.telemetry.meters import Meters
 
 
 class Gateway:
@@ -53,7 +57,10 @@ class Gateway:
 
     def __init__(self, settings: Settings, *, environment: Mapping[str, str]) -> None:
         self._settings = settings
+        self._environment = environment
         self._clock: Clock = SystemClock()
+        self._meters = Meters()
+        self._monitoring = Monitoring(settings.telemetry, self._meters)
         self._random_bytes = Entropy()
         self._in_flight = InFlight()
         self._server: LakehouseServer | None = None
@@ -62,7 +69,15 @@ class Gateway:
             _worker_configuration(settings),
             environment=environment,
             clock=self._clock,
+            meters=self._meters,
         )
+        self._engine = RemoteEngine(
+            self._pool,
+            self._clock,
+            result_cache_bytes_max=settings.limits.result_cache_bytes_max,
+            meters=self._meters,
+        )
+        self._traces: Traces | None = None
         self._sessions: Sessions | None = None
         self._counting: Counting | None = None
         self._guard: Guard | None = None
@@ -92,6 +107,8 @@ class Gateway:
         """
         settings = self._settings
         _claim_port(settings.server.host, settings.server.port)
+        self._monitoring.start()
+        self._traces = open_traces(self._environment, self._clock)
         ring = load_keys(key_sources(settings), random_bytes=os.urandom)
         self._roots.take(settings)
         stores = open_stores(settings, self._clock)
@@ -129,6 +146,9 @@ class Gateway:
             self._roots.close()
             if self._counting is not None:
                 self._counting.close()
+        if self._traces is not None:
+            self._traces.close()
+        self._monitoring.close()
         return finished
 
     def worker_pids(self) -> list[int]:
@@ -147,11 +167,7 @@ class Gateway:
         rulebook = governed.open_rulebook(settings.policy_book().grants, located, self._clock)
         parts = Parts(
             settings,
-            RemoteEngine(
-                self._pool,
-                self._clock,
-                result_cache_bytes_max=settings.limits.result_cache_bytes_max,
-            ),
+            self._engine,
             sealer,
             self._clock,
             self._random_bytes,
@@ -164,12 +180,13 @@ class Gateway:
             users=stores.users,
             stores=stores,
             signin=signin,
+            meters=self._meters,
         )
         built = build_use_cases(parts)
         use_cases, self._guard = built.use_cases, built.guard
         self._sessions = use_cases.sessions
         recorder = self._recorder(rulebook.version)
-        return LakehouseServer(
+        server = LakehouseServer(
             self._address(),
             use_cases,
             callers=CallerMiddlewareFactory(
@@ -182,6 +199,21 @@ class Gateway:
             in_flight=self._in_flight,
             recorder=recorder,
             tls=_tls(settings),
+        )
+        self._monitoring.watch(self._watched(use_cases))
+        return server
+
+    def _watched(self, use_cases: UseCases) -> Watched:
+        roots = [location.root for location in buckets(self._settings).values()]
+        return Watched(
+            self._pool,
+            self._engine.results,
+            use_cases.sessions,
+            use_cases.own.running,
+            in_flight=self._in_flight,
+            audit=self._audit,
+            # A bucket may not be there yet.
+            folders=tuple(root for root in roots if root.is_dir()),
         )
 
     def _build_signin(
@@ -209,7 +241,14 @@ class Gateway:
     def _recorder(self, policy_version: Callable[[], str]) -> Recorder:
         allows = self._settings.audit.reads_when_unwritable is WhenUnwritable.ALLOW
         options = AuditOptions(reads_without_record=allows)
-        return Auditor(self._audit, self._clock, policy_version=policy_version, options=options)
+        auditor = Auditor(self._audit, self._clock, policy_version=policy_version, options=options)
+        return Observing(
+            auditor,
+            self._meters,
+            clock=self._clock,
+            traces=self._traces,
+            log_calls=self._settings.log.calls,
+        )
 
     def _address(self) -> str:
         settings = self._settings.server

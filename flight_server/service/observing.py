@@ -50,6 +50,10 @@ class Traces(Protocol):
         """Return the trace of a call that starts now; None when nobody will look at it."""
         ...
 
+    def close(self) -> None:
+        """Send off what is left."""
+        ...
+
 
 class Observing:
     """Implements ``Recorder`` around another one; safe to use from many threads.

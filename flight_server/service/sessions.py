@@ -145,11 +145,6 @@ class Sessions:
         """How many sessions there are."""
         return self._count
 
-    @property
-    def count(self) -> int:
-        """How many sessions there are."""
-        return self._count
-
     def when_closed(self, callback: Callable[[Session], None]) -> None:
         """Have this called once for each session that ends, whatever ended it."""
         self._on_close.append(callback)
