@@ -176,7 +176,10 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
                 marks=self._marks(info, headers, signed_in.session_id, is_new=fresh),
             )
         except BaseException as error:  # noqa: BLE001  the border lets nothing through
-            self._recorder.open(caller.circumstances(_name(info))).settle(error)
+            record = self._recorder.open(caller.circumstances(_name(info)))
+            if info.method is fl.FlightMethod.HANDSHAKE:
+                record.about("auth.login")
+            record.settle(error)
             raise status.translate(
                 error, incident=caller.request_id, reads_rpc_status=caller.reads_rpc_status
             ) from None
@@ -218,7 +221,8 @@ class CallerMiddlewareFactory(fl.ServerMiddlewareFactory):
             raise errors.Unauthenticated("the credentials are too long")
         scheme, _, value = authorization.partition(" ")
         if scheme.lower() == "bearer":
-            return self._signin.by_token(value.strip()), False
+            origin = Origin(address=caller.address, user_agent=caller.user_agent)
+            return self._signin.by_token(value.strip(), origin=origin), False
         if scheme.lower() == "basic":
             username, password = basic_credentials(value.strip())
             return self._by_password(username, password, caller=caller), True

@@ -76,7 +76,9 @@ class Loads:
         request.record.intend("table.append", str(ref), effect=Effect.CHANGE)
         with self._running.writing(request, f"append to {ref}") as listed:
             target = self._targets.to_write(listed, ref, also_reads=False)
-            return self._append(listed, target, _schema(incoming), incoming)
+            rows = self._append(listed, target, _schema(incoming), incoming)
+            request.record.note(rows=rows)
+            return rows
 
     def ingest(self, request: Request, command: StatementIngest, incoming: Incoming) -> int:
         """Load rows the way the command says; return how many there were.
@@ -105,7 +107,9 @@ class Loads:
             },
         )
         with self._running.writing(request, f"load into {ref}") as listed:
-            return self._ingest(listed, command, options, ref, incoming)
+            rows = self._ingest(listed, command, options, ref, incoming)
+            request.record.note(rows=rows)
+            return rows
 
     def _ingest(
         self,
