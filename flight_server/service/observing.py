@@ -140,14 +140,11 @@ class Observing:
         elif action == QUERY and code == OK:
             phase = "describe" if effect is None else "whole"
             meters.query_seconds.observe(seconds, (phase,))
+        is_change = effect is Effect.CHANGE
         if record.rows:
-            (meters.rows_changed if effect is Effect.CHANGE else meters.rows_sent).add(
-                (), record.rows
-            )
+            (meters.rows_changed if is_change else meters.rows_sent).add((), record.rows)
         if record.bytes:
-            (meters.bytes_received if effect is Effect.CHANGE else meters.bytes_sent).add(
-                (), record.bytes
-            )
+            (meters.bytes_received if is_change else meters.bytes_sent).add((), record.bytes)
 
 
 class ObservedRecord:

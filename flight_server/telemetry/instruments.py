@@ -45,10 +45,11 @@ class Counts:
     def add(self, labels: Labels = (), amount: float = 1.0) -> None:
         """Count something."""
         with self._lock:
-            values = self._values
-            if labels not in values:
-                labels = _bounded(labels, len(values))
-            values[labels] = values.get(labels, 0.0) + amount
+            try:
+                self._values[labels] += amount
+            except KeyError:
+                labels = _bounded(labels, len(self._values))
+                self._values[labels] = self._values.get(labels, 0.0) + amount
 
     def samples(self) -> dict[Labels, float]:
         """Return the numbers so far."""
@@ -87,8 +88,9 @@ class Times:
         """Take in one duration."""
         index = bisect_left(self.bounds, seconds)
         with self._lock:
-            series = self._series.get(labels)
-            if series is None:
+            try:
+                series = self._series[labels]
+            except KeyError:
                 labels = _bounded(labels, len(self._series))
                 series = self._series.setdefault(labels, self._empty())
             series[index] += 1
