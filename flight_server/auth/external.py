@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from flight_server.auth.account_rules import check_email, check_own_choice
-from flight_server.auth.issuers import ExternalClaims, Vouched
+from flight_server.auth.issuers import ExternalClaims, Issuers, Vouched
 from flight_server.auth.users import User, UserStore
 from flight_server.errors import InvalidRequest, Unauthenticated
 from policies.names import Role
@@ -38,9 +38,20 @@ class _Said:
 class ExternalAccounts:
     """Finds, makes and renews such accounts; safe to use from many threads."""
 
-    def __init__(self, users: UserStore, *, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, users: UserStore, issuers: Issuers, *, random_bytes: Callable[[int], bytes]
+    ) -> None:
         self._users = users
+        self._issuers = issuers
         self._random_bytes = random_bytes
+
+    def recognise(self, text: str) -> tuple[ExternalClaims, User] | None:
+        """Return what a token says and whose account it is; None when it is of no issuer.
+
+        Raises Unauthenticated and Unavailable as ``Issuers.verify``. The account may be disabled.
+        """
+        claims = self._issuers.verify(text)
+        return None if claims is None else (claims, self.account(claims))
 
     def account(self, claims: ExternalClaims) -> User:
         """Return the account of verified claims, durable, and as up to date as they are.

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from flight_server.auth.fetching import check_url, fetch, is_local
 from flight_server.auth.issuer_keys import IssuerKeys
 from flight_server.auth.key_sets import KID_CHARACTERS_MAX, KeySet, discover
 from flight_server.auth.keys import Key
+from flight_server.auth.sessions import EXTERNAL_PREFIX
 from flight_server.auth.signed import SignedText, refuse
 from flight_server.clock import Clock
 from flight_server.errors import InvalidRequest, Unauthenticated
@@ -25,8 +26,8 @@ from policies.names import Role
 
 VERIFIED_TOKENS_MAX = 10_000
 CLAIM_CHARACTERS_MAX = 255
-# Session and token ids that stand for those of another system begin so.
-EXTERNAL_PREFIX = "ext_"
+# Longer than any token lives; times beyond are mistakes.
+TOKEN_SECONDS_MAX = 10 * 366 * 86_400
 # Thumbprints of certificates are hints like the key id; everything else in a header, above all keys
 # and places of keys, is refused.
 _HEADER_NAMES = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
@@ -171,25 +172,37 @@ class Issuers:
         return _Proven(claims, issuer, kid, key)
 
 
-def _keys_of(rules: IssuerRules, clock: Clock) -> IssuerKeys:
-    local = is_local(rules.issuer)
+def published_keys(rules: IssuerRules) -> KeySet:
+    """Fetch the keys of an issuer that can be used by these rules.
+
+    Raises InvalidRequest (``invalid_settings``) for places that cannot be asked safely, Unavailable
+    when they do not answer as they should.
+    """
+    _check_places(rules)
+    return discover(
+        rules.issuer,
+        rules.algorithms,
+        jwks_uri=rules.jwks_uri,
+        fetch=functools.partial(fetch, local=is_local(rules.issuer)),
+    )
+
+
+def _check_places(rules: IssuerRules) -> None:
     try:
         check_url(rules.issuer, local=True)
         if rules.jwks_uri is not None:
-            check_url(rules.jwks_uri, local=local)
+            check_url(rules.jwks_uri, local=is_local(rules.issuer))
     except InvalidRequest as error:
         raise InvalidRequest(
             f"issuers.{rules.name}: {error.message}", code="invalid_settings"
         ) from None
-    loading: Callable[[str], bytes] = functools.partial(fetch, local=local)
 
-    def load() -> KeySet:
-        published = discover(rules.issuer, jwks_uri=rules.jwks_uri, fetch=loading)
-        return published(rules.algorithms)
 
+def _keys_of(rules: IssuerRules, clock: Clock) -> IssuerKeys:
+    _check_places(rules)
     return IssuerKeys(
         rules.name,
-        load,
+        functools.partial(published_keys, rules),
         seconds_max=rules.keys_seconds_max,
         offline_seconds_max=rules.keys_offline_seconds_max,
         clock=clock,
@@ -215,6 +228,8 @@ def _claims(signed: SignedText, rules: IssuerRules, now: float) -> ExternalClaim
     if len(subject) > CLAIM_CHARACTERS_MAX:
         refuse()
     issued_at, expires_at = signed.times(now)
+    if expires_at > now + TOKEN_SECONDS_MAX:
+        refuse()
     session = _short_text(signed.payload.get("sid"))
     names = (_short_text(signed.payload.get(name)) for name in _TOKEN_ID_CLAIMS)
     # Without an id the token is known by what was signed; the signature itself may have several

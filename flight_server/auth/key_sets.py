@@ -32,9 +32,13 @@ KeySet = Mapping[tuple[str | None, str], Key]
 
 
 def discover(
-    issuer: str, *, jwks_uri: str | None, fetch: Callable[[str], bytes]
-) -> Callable[[Collection[str]], KeySet]:
-    """Fetch what an issuer publishes; return a function from algorithms to its keys for them.
+    issuer: str,
+    algorithms: Collection[str],
+    *,
+    jwks_uri: str | None,
+    fetch: Callable[[str], bytes],
+) -> KeySet:
+    """Fetch what an issuer publishes and return its keys for these algorithms.
 
     Raises Unavailable when it cannot be had or does not fit the issuer.
     """
@@ -50,8 +54,7 @@ def discover(
         except InvalidRequest as error:
             raise Unavailable(f"its configuration names no keys: {error.message}") from None
         jwks_uri = found
-    document = _object(fetch(jwks_uri), "set of keys")
-    return lambda algorithms: read_key_set(document, algorithms)
+    return read_key_set(_object(fetch(jwks_uri), "set of keys"), algorithms)
 
 
 def read_key_set(document: Mapping[str, Any], algorithms: Collection[str]) -> KeySet:

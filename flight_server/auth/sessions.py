@@ -17,6 +17,8 @@ from flight_server.storage.system import Change, Row, Rows, SystemTable
 SESSIONS_OF_USER_MAX = 10_000
 # Rows of sessions that are over, before the next sign-in clears them away.
 OVER_ROWS_MAX = 64
+# Ids of sessions that another system started begin so, and no others.
+EXTERNAL_PREFIX = "ext_"
 USER_AGENT_CHARACTERS_MAX = 256
 
 
@@ -74,6 +76,9 @@ class SessionStore:
 
         def edit(rows: Rows) -> Change:
             now = self._clock.now()
+            ended.clear()
+            if session.session_id in rows and not _has_expired(rows[session.session_id], now):
+                return Change()
             over = {key for key, row in rows.items() if _is_over(row, now)}
             own = [
                 row
@@ -82,14 +87,31 @@ class SessionStore:
             ]
             ended[:] = [row["session_id"] for row in self._least_used(own)[: len(own) + 1 - most]]
             # To remove a row writes all others anew, so those that are over wait for each other.
-            clears = len(over) >= OVER_ROWS_MAX or bool(ended)
-            return Change([asdict(session)], frozenset({*ended, *over} if clears else ()))
+            spare = {key for key in over if not _is_remembered(rows[key], now)}
+            clears = len(spare) >= OVER_ROWS_MAX or bool(ended)
+            put = [asdict(session)]
+            for key in ended:
+                if _is_remembered(rows[key], now):
+                    put.append(_revoked(rows[key], now, "too many sessions"))
+                else:
+                    spare.add(key)
+            return Change(put, frozenset(spare if clears else ()))
 
         after = self._table.change(edit)
         self._used_at[session.session_id] = session.created_at
         self._tell(session.user_id, ended)
         if len(self._used_at) > 2 * len(after.rows) + OVER_ROWS_MAX:
             self._used_at = {key: at for key, at in self._used_at.items() if key in after.rows}
+
+    def follow(self, session: Session, *, sessions_max: int | None) -> None:
+        """Let a session go on that another system started; its first call stores it, durable.
+
+        Raises Unauthenticated (``token_revoked``) when it was ended here.
+        """
+        row = self._table.snapshot().rows.get(session.session_id)
+        if row is None or _has_expired(row, self._clock.now()):
+            self.start(session, sessions_max=sessions_max)
+        self.check(session.session_id, session.user_id)
 
     def check(self, session_id: str, user_id: str) -> None:
         """Return when the session goes on.
@@ -206,6 +228,18 @@ class SessionStore:
 
 def _is_over(row: Mapping[str, Any], now: datetime) -> bool:
     return row["revoked_at"] is not None or bool(row["expires_at"] <= now)
+
+
+def _has_expired(row: Mapping[str, Any], now: datetime) -> bool:
+    return bool(row["expires_at"] <= now)
+
+
+def _is_remembered(row: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a row must stay when its session ends.
+
+    Without it, the tokens of the other system would start the session anew.
+    """
+    return str(row["session_id"]).startswith(EXTERNAL_PREFIX) and not _has_expired(row, now)
 
 
 def _revoked(row: Row, now: datetime, reason: str) -> dict[str, Any]:

@@ -199,6 +199,10 @@ class UserStore:
                 raise InvalidRequest(
                     "only an account that waits for approval can be rejected: disable this one"
                 )
+            if found.external_id is not None:
+                raise InvalidRequest(
+                    "the account would come back with the next token of its issuer: disable it"
+                )
             return Change(remove=frozenset({user_id}))
 
         self._table.change(edit)

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from flight_server.clock import Clock
-from flight_server.errors import LakeflightError
+from flight_server.errors import InvalidRequest, LakeflightError
 from flight_server.ops.settings import Settings
 
 DISK_BYTES_MIN = 1024**3
@@ -56,6 +56,7 @@ def examine(settings: Settings, clock: Clock) -> Iterator[Finding]:
         lambda: _system(settings),
         lambda: _secret_file(settings),
         lambda: _key_files(settings),
+        lambda: _issuers(settings),
         lambda: _spill(settings),
         lambda: _tls(settings),
         lambda: _port(settings),
@@ -151,6 +152,22 @@ def _key_files(settings: Settings) -> Iterator[Finding]:
         return
     for key in keys:
         yield _green("token keys", f"{key.algorithm}, kid {key.kid}")
+
+
+def _issuers(settings: Settings) -> Iterator[Finding]:
+    from flight_server.auth.issuers import published_keys  # noqa: PLC0415 - loads the cryptography
+    from flight_server.ops.signing import issuer_rules  # noqa: PLC0415 - as above
+
+    for rules in issuer_rules(settings):
+        subject = f"issuer {rules.name}"
+        try:
+            keys = {key.kid for key in published_keys(rules).values()}
+        except InvalidRequest as error:
+            yield _red(subject, error.message)
+        except LakeflightError as error:
+            yield _yellow(subject, f"its keys cannot be had now: {error.message}")
+        else:
+            yield _green(subject, f"{rules.issuer} has {len(keys)} usable key(s)")
 
 
 def _spill(settings: Settings) -> Iterator[Finding]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from flight_server import errors
+from flight_server.auth.external import ExternalAccounts
+from flight_server.auth.issuers import ExternalClaims
 from flight_server.auth.personal import PREFIX as PERSONAL_PREFIX
 from flight_server.auth.refresh import RefreshTokens, digest
 from flight_server.auth.sessions import USER_AGENT_CHARACTERS_MAX, Session
@@ -27,6 +29,9 @@ class Origin:
 
     address: str | None = None
     user_agent: str | None = None
+
+
+NOWHERE = Origin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class SignIn:
         throttle: Throttle,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        external: ExternalAccounts | None = None,
     ) -> None:
         self._users = stores.users
         self._sessions = stores.sessions
@@ -96,6 +102,7 @@ class SignIn:
         self._throttle = throttle
         self._clock = clock
         self._random_bytes = random_bytes
+        self._external = external
 
     def by_password(self, username: str, password: str, *, origin: Origin) -> SignedIn:
         """Sign in with a password, for as long as one token lasts.
@@ -103,21 +110,25 @@ class SignIn:
         The user ``token`` gives a token in its place. Raises Unauthenticated.
         """
         if username == TOKEN_USER:
-            return self.by_token(password)
+            return self.by_token(password, origin=origin)
         user = self._authenticate(username, password, origin)
         seconds = self._rules.token_seconds
         session = self._start(user, password, origin, seconds=seconds)
         token = self._issue(user, session)
         return _signed_in(user, session.session_id, token.text, token_id=token.claims.token_id)
 
-    def by_token(self, token: str) -> SignedIn:
-        """Recognise a caller by a token, of a session or personal.
+    def by_token(self, token: str, *, origin: Origin = NOWHERE) -> SignedIn:
+        """Recognise a caller by a token: of a session, personal, or of another system.
 
         Raises Unauthenticated, with the code token_revoked when the session, the token or the
-        account has ended.
+        account has ended; Unavailable when the keys of another system cannot be had.
         """
         if token.startswith(PERSONAL_PREFIX):
             return self._by_personal_token(token)
+        if self._external is not None and not self._tokens.knows(token):
+            found = self._external.recognise(token)
+            if found is not None:
+                return self._by_external_token(*found, token, origin=origin)
         claims = self._tokens.verify(token)
         user = self._active(claims.user_id)
         self._sessions.check(claims.session_id, claims.user_id)
@@ -188,6 +199,32 @@ class SignIn:
         with self._throttle.attempt(username, origin.address):
             return self._users.authenticate(username, password)
 
+    def _by_external_token(
+        self, claims: ExternalClaims, user: User, token: str, *, origin: Origin
+    ) -> SignedIn:
+        """Let somebody in whom another system vouches for, unless they were locked out here.
+
+        A session that has several tokens is remembered longer than any of them is good, so that
+        ending it ends those that are still to come.
+        """
+        if not user.is_active:
+            raise _locked_out()
+        now, seconds = self._clock.now(), self._rules.refresh_seconds
+        ends = datetime.fromtimestamp(claims.expires_at, UTC)
+        session = Session(
+            claims.session_id,
+            user.user_id,
+            None,
+            generation=1,
+            expires_at=max(ends, now + timedelta(seconds=seconds)) if claims.has_session else ends,
+            created_at=now,
+            ip_address=origin.address,
+            user_agent=(origin.user_agent or "")[:USER_AGENT_CHARACTERS_MAX] or None,
+        )
+        self._sessions.follow(session, sessions_max=self._sessions_max(user))
+        self._personal.check_session_token(claims.token_id, user.user_id)
+        return _signed_in(user, claims.session_id, token, token_id=claims.token_id)
+
     def _by_personal_token(self, text: str) -> SignedIn:
         token = self._personal.recognise(text)
         user = self._active(token.user_id)
@@ -215,11 +252,13 @@ class SignIn:
             ip_address=origin.address,
             user_agent=(origin.user_agent or "")[:USER_AGENT_CHARACTERS_MAX] or None,
         )
-        most = self._rules.sessions_max
-        tier = user.subscription_tier if user.subscription_tier in most else FIRST_TIER
-        self._sessions.start(session, sessions_max=most.get(tier))
+        self._sessions.start(session, sessions_max=self._sessions_max(user))
         self._check_again(user, password, session_id)
         return session
+
+    def _sessions_max(self, user: User) -> int | None:
+        most = self._rules.sessions_max
+        return most.get(user.subscription_tier if user.subscription_tier in most else FIRST_TIER)
 
     def _check_again(self, user: User, password: str, session_id: str) -> None:
         """End a session whose password was changed, or whose account was disabled, meanwhile.
@@ -258,14 +297,16 @@ class SignIn:
         try:
             user = self._users.get(user_id)
         except errors.NotFound:
-            raise errors.Unauthenticated(
-                "the account is gone or disabled; sign in again", code="token_revoked"
-            ) from None
+            raise _locked_out() from None
         if not user.is_active:
-            raise errors.Unauthenticated(
-                "the account is gone or disabled; sign in again", code="token_revoked"
-            )
+            raise _locked_out()
         return user
+
+
+def _locked_out() -> errors.Unauthenticated:
+    return errors.Unauthenticated(
+        "the account is gone or disabled; sign in again", code="token_revoked"
+    )
 
 
 def _signed_in(user: User, session_id: str, token: str, *, token_id: str) -> SignedIn:

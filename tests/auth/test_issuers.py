@@ -137,6 +137,7 @@ FORGED: dict[str, Callable[[Issuer], str]] = {
     "exp fraction": lambda i: token(i, exp=NOW + 300.5),
     "exp true": lambda i: token(i, exp=True),
     "exp absurd": lambda i: token(i, exp=10**18),
+    "exp in centuries": lambda i: token(i, exp=10**13),
     "no iat": lambda i: token(i, iat=None),
     "iat in the future": lambda i: token(i, iat=NOW + 90),
     "nbf in the future": lambda i: token(i, nbf=NOW + 90),

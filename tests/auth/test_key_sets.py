@@ -126,8 +126,8 @@ def test_odd_members_never_break_anything(value: object, name: str, key: Any) ->
 def test_garbage_in_place_of_documents_is_refused() -> None:
     for content in (b"", b"\xff", b"[]", b"5", b"{", b"<html>", b"[" * 100_000):
         with pytest.raises(errors.Unavailable):
-            discover("https://x.org", jwks_uri=None, fetch=lambda _, found=content: found)  # type: ignore[misc]  # a default binds it
+            discover("https://x.org", ALL, jwks_uri=None, fetch=lambda _, found=content: found)  # type: ignore[misc]  # a default binds it
     for uri in (None, 1, "http://127.0.0.1/k", "http://x.org/k", "file:///etc/passwd", "k"):
         about = json.dumps({"issuer": "https://x.org", "jwks_uri": uri}).encode()
         with pytest.raises(errors.Unavailable):
-            discover("https://x.org", jwks_uri=None, fetch=lambda _, found=about: found)  # type: ignore[misc]  # as above
+            discover("https://x.org", ALL, jwks_uri=None, fetch=lambda _, found=about: found)  # type: ignore[misc]  # as above

@@ -148,3 +148,61 @@ def test_a_session_without_refresh_tokens_cannot_be_prolonged(
 
 def test_no_hash_in_what_is_printed(clock: StandingClock) -> None:
     assert "d1gest" not in repr(replace(session("a", clock), token_hash="d1gest"))
+
+
+def follow(store: SessionStore, clock: StandingClock, *names: str, sessions_max: int = 100) -> None:
+    for name in names:
+        clock.advance(0.001)
+        store.follow(session(name, clock), sessions_max=sessions_max)
+
+
+def test_a_session_of_another_system_begins_with_its_first_call(
+    tmp_path: Path, store: SessionStore, clock: StandingClock, table: SystemTable
+) -> None:
+    follow(store, clock, "ext_a", "ext_a")
+    assert table.snapshot().version == 0
+    follow(other(tmp_path, clock), clock, "ext_a")
+    assert table.snapshot().version == 0
+    assert [each.session_id for each in store.live("u")] == ["ext_a"]
+    with pytest.raises(errors.Unauthenticated):
+        store.follow(session("ext_a", clock, user_id="somebody else"), sessions_max=None)
+    clock.advance(60)
+    follow(store, clock, "ext_a")
+    assert is_good(store, "ext_a")
+
+
+def test_a_session_of_another_system_that_was_ended_does_not_begin_anew(
+    tmp_path: Path, store: SessionStore, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "OVER_ROWS_MAX", 2)
+    follow(store, clock, "ext_a", "ext_b")
+    assert store.end("ext_a", reason="killed")
+    # Whatever is cleared away meanwhile.
+    for name in ("c", "d", "e", "f"):
+        start(store, clock, name)
+        assert store.end(name, reason="killed")
+    start(store, clock, "g")
+    for each in (store, other(tmp_path, clock)):
+        with pytest.raises(errors.Unauthenticated) as caught:
+            follow(each, clock, "ext_a")
+        assert caught.value.code == "token_revoked"
+        # Nor by a sign-in that knows nothing of it.
+        each.start(session("ext_a", clock), sessions_max=None)
+        assert not is_good(each, "ext_a")
+    assert is_good(store, "ext_b")
+
+
+def test_a_session_of_another_system_that_was_one_too_many_stays_ended(
+    store: SessionStore, clock: StandingClock, table: SystemTable
+) -> None:
+    ended: list[str] = []
+    store.when_ended(lambda _, session_id: ended.append(session_id))
+    follow(store, clock, "ext_a", "ext_b", "ext_c", sessions_max=2)
+    assert ended == ["ext_a"]
+    with pytest.raises(errors.Unauthenticated):
+        follow(store, clock, "ext_a", sessions_max=2)
+    assert table.snapshot().rows["ext_a"]["revoked_reason"] == "too many sessions"
+    assert {each.session_id for each in store.live()} == {"ext_b", "ext_c"}
+    clock.advance(60)
+    follow(store, clock, "ext_d", "ext_e", "ext_f", sessions_max=2)
+    assert {each.session_id for each in store.live()} == {"ext_e", "ext_f"}

@@ -12,6 +12,7 @@ from flight_server.ops import checks
 from flight_server.ops.checks import Finding, Light, examine
 from flight_server.ops.settings import load
 from tests.auth import forging
+from tests.auth.issuing import issuing
 from tests.clocks import StandingClock
 
 
@@ -60,6 +61,16 @@ def test_key_files_are_looked_at(tmp_path: Path) -> None:
     missing = [tmp_path / "none.pem"]
     assert look(tmp_path, auth__verification_keys=missing)["token keys"].light is Light.RED
     assert look(tmp_path, auth__algorithms=["RS256"])["token keys"].light is Light.RED
+
+
+def test_issuers_are_asked(tmp_path: Path) -> None:
+    with issuing() as issuer:
+        about = {"company": {"issuer": issuer.url, "audience": "lakehouse"}}
+        found = look(tmp_path, issuers=about)["issuer company"]
+        assert (found.light, "1 usable key" in found.text) == (Light.GREEN, True)
+        about["company"]["algorithms"] = ["EdDSA"]  # type: ignore[assignment]  # as in TOML
+        assert look(tmp_path, issuers=about)["issuer company"].light is Light.YELLOW
+    assert look(tmp_path, issuers=about)["issuer company"].light is Light.YELLOW
 
 
 def test_a_taken_port_is_red(tmp_path: Path) -> None:
