@@ -76,7 +76,12 @@ def add(
     ] = None,
     email: Annotated[str | None, typer.Option(help="E-mail address.")] = None,
     tier: Annotated[
-        str, typer.Option(help="Subscription: free, pro, pioneer or enterprise.")
+        str,
+        typer.Option(
+            help="Subscription: free, pro, pioneer or enterprise. Unless the settings say"
+            " otherwise, free allows 10 requests a minute and 100 queries a day, enterprise any"
+            " number."
+        ),
     ] = "free",
     password_stdin: PasswordStdin = False,
     folder: FolderOption = None,
