@@ -27,7 +27,7 @@ from flight_server.engine.remote import RemoteEngine
 from flight_server.entropy import Entropy
 from flight_server.ops.accounts import open_stores, session_rules
 from flight_server.ops.counting import Counting, open_counting
-from flight_server.ops.monitoring import Monitoring, Watched
+from flight_server.ops.monitoring import Monitoring, Watched, limit_names
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings, WhenUnwritable
 from flight_server.ops.signing import key_sources
@@ -247,6 +247,7 @@ class Gateway:
             self._meters,
             clock=self._clock,
             traces=self._traces,
+            limits=limit_names(),
             log_calls=self._settings.log.calls,
         )
 

@@ -18,7 +18,9 @@ from typing import Protocol
 from flight_server.engine.cache import ResultCache
 from flight_server.engine.pool import WorkerPool
 from flight_server.ops.endpoint import Answer, Endpoint
+from flight_server.ops.identity import AuthSettings, TierSettings
 from flight_server.ops.readiness import Readiness, State, are_readable
+from flight_server.ops.sections import LimitSettings, ServerSettings, WorkerSettings
 from flight_server.ops.watching import TelemetrySettings
 from flight_server.rpc.border import InFlight
 from flight_server.service.running import Kind as RunKind
@@ -133,6 +135,14 @@ class Monitoring:
 
 async def _alive(_accept: str) -> Answer:
     return Answer(b"ok\n")
+
+
+def limit_names() -> frozenset[str]:
+    """Return the names of all settings that limit something."""
+    sections = (AuthSettings, LimitSettings, ServerSettings, TierSettings, WorkerSettings)
+    return frozenset(
+        name for section in sections for name in section.model_fields if name.endswith("_max")
+    )
 
 
 def checks(watched: Watched) -> dict[str, Callable[[], bool]]:

@@ -191,17 +191,20 @@ class Loads:
         columns, partition_columns = table
         fitter = Fitter(schema, columns, by_name=True, rounds=False)
         writer = self._writers(folder, columns, partition_columns)
-        rows = 0
+        rows = size = 0
         try:
             for batch in taken_in(incoming, self._limits):
                 if request.is_cancelled():
                     raise errors.Cancelled("the load was cancelled")
                 rows += batch.num_rows
+                size += batch.nbytes
                 writer.write(fitter.fit(batch))
             files: tuple[DataFile, ...] = writer.finish()
         except BaseException:
             writer.abandon()
             raise
+        finally:
+            request.record.note(byte_count=size)
         return Filled(columns, files, rows)
 
 

@@ -8,6 +8,7 @@ other way: workers add it up in ``telemetry.current``, and here it is put on rec
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -18,12 +19,14 @@ from flight_server.errors import (
     DeadlineExceeded,
     Internal,
     LakeflightError,
+    LimitExceeded,
     Unavailable,
 )
 from flight_server.service.recording import Circumstances, Detail, Effect, Record, Recorder
 from flight_server.service.running import on_record
 from flight_server.telemetry import current
 from flight_server.telemetry.current import Attribute, CurrentCall, Trace
+from flight_server.telemetry.instruments import OTHER
 from flight_server.telemetry.meters import OK, Meters
 from policies.names import TableRef
 
@@ -31,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 QUERY = "query"
 LOGIN = "auth.login"
+_WRONG_PASSWORD = "invalid_credentials"  # noqa: S105  the code of an error
+_LIMIT = re.compile(r"[a-z_]+_max\b")
 _SERVICE = "arrow.flight.protocol.FlightService"
 # By these a span is marked as failed: the server, or what it stands on, did not do what it should.
 _FAULTS = (Internal, Unavailable, DeadlineExceeded, Conflict)
@@ -58,7 +63,8 @@ class Traces(Protocol):
 class Observing:
     """Implements ``Recorder`` around another one; safe to use from many threads.
 
-    ``log_calls`` writes a line to the log for each call that ends.
+    ``limits`` are the settings that refusals are counted by; ``log_calls`` writes a line to the log
+    for each call that ends.
     """
 
     def __init__(
@@ -68,12 +74,14 @@ class Observing:
         *,
         clock: Clock,
         traces: Traces | None = None,
+        limits: frozenset[str] = frozenset(),
         log_calls: bool = False,
     ) -> None:
         self._recorder = recorder
         self._meters = meters
         self._clock = clock
         self._traces = traces
+        self._limits = limits
         self._log_calls = log_calls
 
     def open(self, circumstances: Circumstances) -> Record:
@@ -112,6 +120,8 @@ class Observing:
         now = self._clock.monotonic()
         seconds, code = now - record.since, code_of(error)
         self._count(record, seconds, code)
+        if isinstance(error, LimitExceeded):
+            self._meters.limits_reached.add((self._limit_of(error),))
         if (trace := record.call.trace) is not None:
             _end(trace, record, error, now)
         if self._log_calls:
@@ -129,13 +139,18 @@ class Observing:
                 },
             )
 
+    def _limit_of(self, error: LimitExceeded) -> str:
+        """Return the setting that a refusal names; nothing else of its message becomes a label."""
+        named = [name for name in _LIMIT.findall(error.message) if name in self._limits]
+        return named[-1] if named else OTHER
+
     def _count(self, record: ObservedRecord, seconds: float, code: str) -> None:
         meters, action, effect = self._meters, record.action, record.effect
         meters.calls.add((record.method, code))
         meters.call_seconds.observe(seconds, (record.method,))
         if action and (effect is not None or code != OK):
             meters.actions.add((action, code))
-        if action == LOGIN:
+        if action == LOGIN or code == _WRONG_PASSWORD:
             meters.logins.add((code,))
         elif action == QUERY and code == OK:
             phase = "describe" if effect is None else "whole"

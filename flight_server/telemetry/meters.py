@@ -81,6 +81,14 @@ class Meters:
             Counts, "lakeflight_logins_total", "Sign-ins with a password, by outcome.", ("code",)
         )
     )
+    limits_reached: Counts = field(
+        default_factory=partial(
+            Counts,
+            "lakeflight_limits_reached_total",
+            "Calls that were refused or ended by a limit, by the setting that is the limit.",
+            ("limit",),
+        )
+    )
     engine_seconds: Counts = field(
         default_factory=partial(
             Counts,

@@ -223,3 +223,19 @@ def test_a_line_for_each_call_if_wanted(caplog: pytest.LogCaptureFixture) -> Non
     Counted(log_calls=True).open("do_get").settle(errors.NotFound("no"))
     (line,) = caplog.records
     assert {"method": "do_get", "code": "not_found"}.items() <= line.__dict__.items()
+
+
+@pytest.mark.parametrize(
+    ("message", "limit"),
+    [
+        ("the tier free allows 10 requests; tier=free requests_per_minute_max=10", "this"),
+        ("one batch limit=requests_per_minute_max", "this"),
+        ("the table drop_all_max has too many columns", "other"),
+        ("no setting at all", "other"),
+    ],
+)
+def test_limits_are_counted_by_their_settings(message: str, limit: str) -> None:
+    counted = Counted(limits=frozenset({"requests_per_minute_max"}))
+    counted.open("do_get").settle(errors.LimitExceeded(message))
+    name = "requests_per_minute_max" if limit == "this" else limit
+    assert counted.meters.limits_reached.samples() == {(name,): 1}
