@@ -88,7 +88,7 @@ class RawClient:
         (result,) = self.act(request)
         return actions.decode_action_result(actions.encode_action(request)[0], result)
 
-    def call(self, name: str, **values: Any) -> list[dict[str, Any]]:
+    def call(self, name: str, /, **values: Any) -> list[dict[str, Any]]:
         """DoAction for an action with a JSON body: all answers."""
         body = json.dumps(values).encode()
         results = self.client.do_action(fl.Action(name, body), self.options)
