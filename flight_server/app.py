@@ -30,7 +30,7 @@ from flight_server.ops.counting import Counting, open_counting
 from flight_server.ops.monitoring import Monitoring, Watched, limit_names
 from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings, WhenUnwritable
-from flight_server.ops.signing import key_sources
+from flight_server.ops.signing import key_sources, open_external
 from flight_server.ops.tracing import open_traces
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
@@ -236,6 +236,7 @@ class Gateway:
             throttle=throttle,
             clock=self._clock,
             random_bytes=self._random_bytes,
+            external=open_external(self._settings, stores.users, self._clock),
         )
 
     def _recorder(self, policy_version: Callable[[], str]) -> Recorder:

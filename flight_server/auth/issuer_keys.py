@@ -18,7 +18,7 @@ from flight_server.clock import Clock
 from flight_server.errors import LakeflightError, Unavailable
 
 # Between two attempts, whether or not the first one was a success.
-REFETCH_SECONDS_MIN = 10.0
+REFETCH_SECONDS_MIN = 5.0
 WAIT_SECONDS_MAX = 5.0
 WAITING_MAX = 32
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from flight_server.auth.issuers import IssuerRules
+import os
+
+from flight_server.auth.external import ExternalAccounts
+from flight_server.auth.issuers import IssuerRules, Issuers
 from flight_server.auth.keys import KeySources
+from flight_server.auth.users import UserStore
+from flight_server.clock import Clock
+from flight_server.errors import InvalidRequest
 from flight_server.ops.settings import Settings
 
 
@@ -27,3 +33,22 @@ def issuer_rules(settings: Settings) -> list[IssuerRules]:
         IssuerRules(name=name, tiers=tiers, **dict(issuer))
         for name, issuer in settings.issuers.items()
     ]
+
+
+def open_external(settings: Settings, users: UserStore, clock: Clock) -> ExternalAccounts | None:
+    """Return the accounts of other issuers and begin to fetch their keys; None without issuers.
+
+    Raises InvalidRequest (``invalid_settings``) for issuers that cannot be told apart or asked
+    safely.
+    """
+    rules = issuer_rules(settings)
+    if not rules:
+        return None
+    if any(each.issuer == settings.auth.issuer for each in rules):
+        raise InvalidRequest(
+            "auth.issuer: is that of another system, whose tokens could not be told from ours",
+            code="invalid_settings",
+        )
+    issuers = Issuers(rules, clock=clock)
+    issuers.prefetch()
+    return ExternalAccounts(users, issuers, random_bytes=os.urandom)
