@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import analytics, data, export, latency, loads, lookup, machine
+from benchmarks import analytics, data, export, guards, latency, loads, lookup, machine
 from benchmarks.processes import NotStarted
 from benchmarks.report import Report
 from benchmarks.run import Run
@@ -20,6 +20,7 @@ PARTS = {
     analytics.PART: analytics.measure,
     lookup.PART: lookup.measure,
     latency.PART: latency.measure,
+    guards.PART: guards.measure,
     loads.PART: loads.measure,
 }
 

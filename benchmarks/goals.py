@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import analytics, export, latency, loads
+from benchmarks import analytics, export, guards, latency, loads
 from benchmarks.client import MODES
 from benchmarks.series import Figures, Metric
 from benchmarks.targets import BARE, IN_PROCESS, LAKEFLIGHT
@@ -67,10 +67,22 @@ def goals(figures: Figures) -> list[Goal]:
             figures.median(loads.PEAK, LAKEFLIGHT),
             1000,
         ),
+        *_guards(figures),
         _at_most(
             "one row inserted durably, p50 ms", figures.median(loads.INSERT_P50, LAKEFLIGHT), 40
         ),
     ]
+
+
+def _guards(figures: Figures) -> list[Goal]:
+    """Return the claims on what identity, limits and audit cost, for what was measured of them."""
+    found = []
+    for mode in guards.MODES:
+        p50 = latency.metric(mode, 1, name="p50", part=guards.PART)
+        claim = f"smallest query ({mode}), p50 ÷ without identity, limits and audit"
+        ratio = figures.ratio(p50, LAKEFLIGHT, to=guards.UNGUARDED)
+        found.append(_at_most(claim, ratio, 1.15))
+    return found
 
 
 def _ratio(figures: Figures, metric: Metric) -> float | None:

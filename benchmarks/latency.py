@@ -17,10 +17,10 @@ CONNECTIONS = (1, 8, 32)
 _START_SECONDS_MAX = 60.0
 
 
-def metric(mode: str, connections: int, *, name: str) -> Metric:
+def metric(mode: str, connections: int, *, name: str, part: str = PART) -> Metric:
     """Return the metric ``p50``, ``p95``, ``p99``, ``server cpu`` or ``rate`` of one case."""
     unit = "queries/s" if name == "rate" else "ms"
-    return Metric(PART, f"{mode}, {connections} conn.", name, unit)
+    return Metric(part, f"{mode}, {connections} conn.", name, unit)
 
 
 def measure(run: Run) -> None:
@@ -32,10 +32,11 @@ def measure(run: Run) -> None:
                     if target.login.uri is None and MODES[mode] is not direct:
                         continue  # in process there is but one way to ask
                     with run.noting_failure(target, f"{mode} at {connections} connections"):
-                        _load(run, target, mode=mode, connections=connections)
+                        load(run, target, mode=mode, connections=connections)
 
 
-def _load(run: Run, target: Target, *, mode: str, connections: int) -> None:
+def load(run: Run, target: Target, *, mode: str, connections: int, part: str = PART) -> None:
+    """Let a client process ask one target the smallest query for a while, and note the figures."""
     order = Order(
         login=target.login,
         pid=target.pid,
@@ -59,9 +60,9 @@ def _load(run: Run, target: Target, *, mode: str, connections: int) -> None:
         raise RuntimeError(f"{len(report['errors'])} failed, the first: {report['errors'][0]}")
     cuts = quantiles(report["latencies"], n=100)
     for name, value in (("p50", cuts[49]), ("p95", cuts[94]), ("p99", cuts[98])):
-        run.figures.add(metric(mode, connections, name=name), target.name, value * 1e3)
+        run.figures.add(metric(mode, connections, name=name, part=part), target.name, value * 1e3)
     if report["cpu"] is not None:
         each = report["cpu"] / len(report["latencies"]) * 1e3
-        run.figures.add(metric(mode, connections, name="server cpu"), target.name, each)
+        run.figures.add(metric(mode, connections, name="server cpu", part=part), target.name, each)
     rate = len(report["latencies"]) / report["elapsed"]
-    run.figures.add(metric(mode, connections, name="rate"), target.name, rate)
+    run.figures.add(metric(mode, connections, name="rate", part=part), target.name, rate)

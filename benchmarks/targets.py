@@ -121,21 +121,31 @@ def started(names: Sequence[str], dataset: Dataset) -> Iterator[list[Target]]:
 
 
 @contextlib.contextmanager
+def serving_lakeflight(
+    dataset: Dataset, program: Sequence[str] = (), **settings: str
+) -> Iterator[tuple[Login, int]]:
+    """Start Lakeflight, or a ``program`` like it, with these variables as settings."""
+    password = secrets.token_urlsafe(16)
+    installed = str(Path(sysconfig.get_path("scripts")) / "lakeflight")
+    # Its own state goes elsewhere, so that the data can be shared and kept.
+    with tempfile.TemporaryDirectory(prefix="lakeflight-bench-") as state:
+        environment = {
+            "LAKEFLIGHT_ADMIN__PASSWORD": password,
+            "LAKEFLIGHT_STORAGE__SYSTEM": f"{state}/system",
+            "LAKEFLIGHT_STORAGE__BUCKETS": json.dumps({SCRATCH: f"{state}/{SCRATCH}"}),
+            **settings,
+        }
+        Path(state, SCRATCH).mkdir()
+        command = [*(program or [installed, "serve"]), str(dataset.root), "--port", "0"]
+        with running(command, environment=environment) as server:
+            yield Login(server.uri, _USER, password), server.pid
+
+
+@contextlib.contextmanager
 def _serving(name: str, dataset: Dataset) -> Iterator[tuple[Login, int]]:
     if name == LAKEFLIGHT:
-        password = secrets.token_urlsafe(16)
-        program = Path(sysconfig.get_path("scripts")) / "lakeflight"
-        # Its own state goes elsewhere, so that the data can be shared and kept.
-        with tempfile.TemporaryDirectory(prefix="lakeflight-bench-") as state:
-            environment = {
-                "LAKEFLIGHT_ADMIN__PASSWORD": password,
-                "LAKEFLIGHT_STORAGE__SYSTEM": f"{state}/system",
-                "LAKEFLIGHT_STORAGE__BUCKETS": json.dumps({SCRATCH: f"{state}/{SCRATCH}"}),
-            }
-            Path(state, SCRATCH).mkdir()
-            command = [str(program), "serve", str(dataset.root), "--port", "0"]
-            with running(command, environment=environment) as server:
-                yield Login(server.uri, _USER, password), server.pid
+        with serving_lakeflight(dataset) as served:
+            yield served
     else:
         command = [sys.executable, "-m", "benchmarks.bare", str(dataset.root)]
         if name == MEMORY:

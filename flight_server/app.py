@@ -161,7 +161,7 @@ class Gateway:
             [derive_key(secret, "tickets") for secret in ring.secrets],
             random_bytes=self._random_bytes,
         )
-        self._counting = open_counting(settings, ring.secrets[0], self._clock)
+        self._counting = self._open_counting(ring.secrets[0])
         signin = self._build_signin(ring, stores, sealer, throttle=self._counting.throttle)
         located = buckets(settings)
         rulebook = governed.open_rulebook(settings.policy_book().grants, located, self._clock)
@@ -238,6 +238,9 @@ class Gateway:
             random_bytes=self._random_bytes,
             external=open_external(self._settings, stores.users, self._clock),
         )
+
+    def _open_counting(self, secret: bytes) -> Counting:
+        return open_counting(self._settings, secret, self._clock)
 
     def _recorder(self, policy_version: Callable[[], str]) -> Recorder:
         allows = self._settings.audit.reads_when_unwritable is WhenUnwritable.ALLOW
