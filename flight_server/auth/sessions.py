@@ -85,7 +85,8 @@ class SessionStore:
                 for key, row in rows.items()
                 if row["user_id"] == session.user_id and key not in over
             ]
-            ended[:] = [row["session_id"] for row in self._least_used(own)[: len(own) + 1 - most]]
+            excess = max(0, len(own) + 1 - most)
+            ended[:] = [row["session_id"] for row in self._least_used(own)[:excess]]
             # To remove a row writes all others anew, so those that are over wait for each other.
             spare = {key for key in over if not _is_remembered(rows[key], now)}
             clears = len(spare) >= OVER_ROWS_MAX or bool(ended)

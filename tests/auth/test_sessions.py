@@ -116,6 +116,16 @@ def test_the_least_used_ends_when_there_are_too_many(
     assert store.last_used_at("a") is None
 
 
+@pytest.mark.parametrize("sessions_max", [1, 4, 5, 6, 7, 11, 12])
+def test_only_what_is_too_many_ends(
+    store: SessionStore, clock: StandingClock, sessions_max: int
+) -> None:
+    names = [f"n{number}" for number in range(6)]
+    start(store, clock, *names, sessions_max=sessions_max)
+    left = {each.session_id for each in store.live()}
+    assert left == set(names[-min(6, sessions_max) :])
+
+
 def test_no_tier_is_without_any_bound(
     store: SessionStore, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
