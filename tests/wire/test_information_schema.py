@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,17 +67,19 @@ _MADE = (
     *("tables", "views"),
 )
 _ORDERS = "primary.sales.orders"
+# What everybody may read: the views of their own records.
+_USAGE = ["usage.activity", "usage.billing_summary", "usage.user_actions"]
 _READABLE: dict[str, dict[str, list[str]]] = {
-    "one": {"primary": ["sales.orders"]},
-    "broad": {"primary": ["sales.empty", "sales.orders"], "side": ["s.t"]},
-    "none": {},
+    "one": {"primary": ["sales.orders"], "system": _USAGE},
+    "broad": {"primary": ["sales.empty", "sales.orders"], "side": ["s.t"], "system": _USAGE},
+    "none": {"system": _USAGE},
     "admin": {
         "primary": [
             *("files.cities", "hidden.every", "hidden.secrets", "public.events"),
             *("sales.empty", "sales.orders", "sales.regions"),
         ],
         "side": ["s.t"],
-        "system": ["auth.users"],
+        "system": ["audit.audit_view", "audit.user_actions", *_USAGE],
     },
 }
 
@@ -91,8 +94,13 @@ def _expected(user: str, catalog: str) -> list[str]:
     return sorted(own + made, key=lambda name: name.split("."))
 
 
+# The server's own tables come as they are needed; its views are always there.
+_OWN_TABLES = re.compile(r"(system\.)?((auth|catalog|policy)(\.\w+)?|audit\.audit_log)")
+
+
 def _names(rows: pa.Table) -> list[str]:
-    return [".".join(map(str, row.values())) for row in rows.to_pylist()]
+    names = (".".join(map(str, row.values())) for row in rows.to_pylist())
+    return [name for name in names if not _OWN_TABLES.fullmatch(name)]
 
 
 @pytest.mark.parametrize("user", _READABLE)
@@ -165,8 +173,12 @@ def test_columns_of_every_type_have_a_name_for_it(clients: dict[str, RawClient])
     assert "OTHER" not in rows["data_type"].to_pylist()
 
 
-def test_views_are_none_yet(clients: dict[str, RawClient]) -> None:
-    assert clients["one"].fetch("SELECT * FROM information_schema.views").num_rows == 0
+def test_views_are_none_yet_but_the_servers_own(clients: dict[str, RawClient]) -> None:
+    shown = clients["one"].fetch(
+        "SELECT table_schema, view_definition FROM information_schema.views"
+    )
+    assert shown["table_schema"].to_pylist() == ["usage"] * 3
+    assert shown["view_definition"].null_count == 3
 
 
 def _error(client: RawClient, sql: str) -> tuple[str, str]:
@@ -188,8 +200,8 @@ def _error(client: RawClient, sql: str) -> tuple[str, str]:
         ("primary.public.events", "primary.public.nothing"),
         ("primary.files.cities", "primary.files.nothing"),
         ("side.s.t", "sidf.s.t"),
-        ("system.auth.users", "systen.auth.users"),
-        ("system.information_schema.tables", "systen.information_schema.tables"),
+        ("system.auth.users", "system.auth.nothing"),
+        ("system.audit.audit_log", "system.audit.nothing"),
         ('primary.hidden."secrets@v0"', 'primary.hidden."nothing@v0"'),
         ("primary.hidden.secrets VERSION AS OF 99", "primary.hidden.nothing VERSION AS OF 99"),
         ('primary.sales."REGIONS"', 'primary.sales."NOTHING"'),
