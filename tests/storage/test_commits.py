@@ -106,6 +106,28 @@ def test_one_bad_change_does_not_fail_the_others_of_its_group(table: Written) ->
     assert table.ids() == [0, 1, 2, *(n for n in range(12, 24) if n % 3)]
 
 
+def test_a_check_gives_up_its_own_change_and_no_other_of_its_group(table: Written) -> None:
+    barrier = threading.Barrier(12)
+    refused: list[int] = []
+
+    def work(number: int) -> None:
+        def check() -> None:
+            if number % 3 == 0:
+                raise errors.PermissionDenied("withdrawn")
+
+        file = data_file(table.path, numbers(number, number + 1))
+        change = Change("WRITE", ALICE, adds=(file,), schema=NUMBERS, rows=1)
+        barrier.wait()
+        try:
+            table.commits.commit(table.path, change, name=NAME, check=check)
+        except errors.PermissionDenied:
+            refused.append(number)
+
+    run_all([threading.Thread(target=work, args=(n,)) for n in range(12, 24)])
+    assert sorted(refused) == [12, 15, 18, 21]
+    assert table.ids() == [0, 1, 2, *(n for n in range(12, 24) if n % 3)]
+
+
 def test_a_repeat_with_the_same_key_writes_nothing(table: Written) -> None:
     first = table.append(3, 5, idempotency_key="k")
     again = table.append(3, 5, idempotency_key="k")
