@@ -54,6 +54,7 @@ class WorkerPool:
     ) -> None:
         self.options = options
         self._meters = meters or Meters()
+        self._meters.workers_ended.expect((reason,) for reason in Ended)
         self._configuration = configuration
         self._environment = environment
         self._clock = clock

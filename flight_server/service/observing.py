@@ -32,6 +32,16 @@ from policies.names import TableRef
 
 _log = logging.getLogger(__name__)
 
+# Those that a server answers, in snake case.
+METHODS = (
+    "do_action",
+    "do_get",
+    "do_put",
+    "get_flight_info",
+    "get_schema",
+    "handshake",
+    "list_actions",
+)
 QUERY = "query"
 LOGIN = "auth.login"
 _WRONG_PASSWORD = "invalid_credentials"  # noqa: S105  the code of an error
@@ -83,6 +93,10 @@ class Observing:
         self._traces = traces
         self._limits = limits
         self._log_calls = log_calls
+        meters.calls.expect((method, Internal.default_code) for method in METHODS)
+        meters.actions.expect([(QUERY, OK)])
+        meters.limits_reached.expect((limit,) for limit in limits)
+        meters.logins.expect([(OK,), (_WRONG_PASSWORD,)])
 
     def open(self, circumstances: Circumstances) -> Record:
         """Return the record of a call that starts now; it is the current one of this thread."""

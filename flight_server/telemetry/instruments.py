@@ -34,13 +34,20 @@ class Kind(StrEnum):
 class Counts:
     """A counter for each combination of labels; safe to use from many threads."""
 
-    def __init__(self, name: str, meaning: str, labels: Labels = ()) -> None:
+    def __init__(
+        self, name: str, meaning: str, labels: Labels = (), *, expected: Iterable[Labels] = ()
+    ) -> None:
         self.name = name
         self.meaning = meaning
         self.labels = labels
         self._lock = threading.Lock()
-        # Without labels there is one series from the start, so that its zero can be seen.
         self._values: dict[Labels, float] = {} if labels else {(): 0.0}
+        self.expect(expected)
+
+    def expect(self, series: Iterable[Labels]) -> None:
+        """Show series at zero before anything happens: an increase is seen only from there."""
+        for labels in series:
+            self.add(labels, 0.0)
 
     def add(self, labels: Labels = (), amount: float = 1.0) -> None:
         """Count something."""

@@ -123,6 +123,7 @@ class Meters:
             "lakeflight_commits_total",
             "Commits to tables of users, by outcome.",
             ("code",),
+            expected=((OK,),),
         )
     )
     commit_seconds: Times = field(
