@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, TypeVar, cast
 
+from flight_server.errors import InvalidRequest, Unsupported
 from flight_server.protocol import flight_sql_pb2 as pb
 from flight_server.protocol.codec import Codec, EnumPart, pack, unknown, unpack
 
@@ -280,6 +281,25 @@ def decode_command(data: bytes) -> Command:
     return cast("Command", codec.decode(body))
 
 
+def decode_ticket(data: bytes) -> Command:
+    """Read the command in a ticket, which comes back exactly as it was given out.
+
+    Raises InvalidRequest for anything else: nobody makes tickets but this server.
+    """
+    try:
+        command = decode_command(data)
+    except Unsupported:
+        raise _foreign_ticket() from None
+    # Of a type URL all but its end means nothing; in a ticket of ours not even that differs.
+    if isinstance(command, TicketStatementQuery) and not data.startswith(_STATEMENT_TICKET):
+        raise _foreign_ticket()
+    return command
+
+
+def _foreign_ticket() -> InvalidRequest:
+    return InvalidRequest("the ticket is not one of this server's or was changed")
+
+
 def encode_command(command: Command) -> bytes:
     """Write a command for a descriptor or a ticket; raises InvalidRequest for invalid Unicode."""
     codec = _BY_VALUE[type(command)]
@@ -294,3 +314,6 @@ def decode_put_result(kind: type[P], data: bytes) -> P:
 def encode_put_result(result: PutResult) -> bytes:
     """Write the metadata of a DoPut answer."""
     return PUT_RESULTS[type(result)].encode(result)
+
+
+_STATEMENT_TICKET = pack("TicketStatementQuery", b"")

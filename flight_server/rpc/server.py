@@ -156,7 +156,7 @@ class LakehouseServer(fl.FlightServerBase):
     @bordered
     def do_get(self, call: Call, ticket: fl.Ticket) -> fl.FlightDataStream:
         """Send a result, batch by batch."""
-        command = commands.decode_command(ticket.ticket)
+        command = commands.decode_ticket(ticket.ticket)
         request = self._request(call, steps.of_fetch(command))
         if isinstance(command, CATALOG_COMMANDS):
             request.record.intend("metadata.read", type(command).__name__, effect=Effect.READ)
