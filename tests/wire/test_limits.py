@@ -297,7 +297,7 @@ def test_failed_sign_ins_are_remembered_over_a_kill(tmp_path: Path, name: str) -
             raise Unauthenticated("wrong")
     before.close()
     for _ in range(2):
-        with served(tmp_path) as server:
+        with served(tmp_path, LAKEFLIGHT_AUTH__FAILURES_MAX="5") as server:
             for do in (sign_in, login):
                 code, seconds = do(server, name.upper(), PASSWORD)
                 assert (code, 60 < seconds < 128) == ("limit_exceeded", True)
