@@ -47,6 +47,7 @@ from flight_server.storage.delta_actions import (
 )
 from flight_server.storage.durable import make_folder, remove_files, write_once
 from flight_server.storage.edits import Change, Edit, Row, Rows, Waiting, apply
+from flight_server.storage.marks import ChangeMark
 from flight_server.storage.system_tables import TableSpec
 
 __all__ = ["Change", "Row", "Rows", "Snapshot", "SystemTable"]
@@ -60,7 +61,7 @@ FILES_MAX = 64
 CHECKPOINT_VERSIONS = 100
 _READER_VERSION_MAX = 1
 _WRITER_VERSION_MAX = 2
-_IN_PLACE_SECONDS = 1.0
+_CHECKED_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -97,36 +98,38 @@ class SystemTable:
         self._loading = threading.Lock()
         self._writing = threading.Lock()
         self._queue: deque[Waiting[Snapshot]] = deque()
+        self._mark = ChangeMark(root / ".changed", random_bytes=random_bytes)
         self._current = self._snapshot(-1, {})
-        self._in_place_until = 0.0
+        # The mark that was there when the disk was asked last, and until when that is enough.
+        self._checked: tuple[bytes | None, float] = (None, 0.0)
 
     def snapshot(self) -> Snapshot:
-        """Return the newest state; asks the disk only whether a newer version exists.
+        """Return the newest state; asks the disk only when something has changed.
 
-        That the table was removed is noticed within a second.
+        A change by another process is seen at once. That another tool wrote or removed the table is
+        noticed within a second.
 
         Raises Unavailable when the table is there and cannot be read.
         """
+        mark = self._mark.value()
         current = self._current
-        if not os.access(current.next_entry, os.F_OK) and self._is_in_place(current):
+        seen, until = self._checked
+        now = self._clock.monotonic()
+        if mark is not None and mark == seen and now < until:
+            return current
+        if self._is_newest(current):
+            self._checked = (mark, now + _CHECKED_SECONDS)
             return current
         with self._loading:
             if self._current is current:
                 self._current = self._load()
             return self._current
 
-    def _is_in_place(self, current: Snapshot) -> bool:
-        """Whether our own version still has its entry, as far as was seen in the last moment.
-
-        It goes away when somebody removes the table or cleans its log, which is rare enough.
-        """
-        now = self._clock.monotonic()
-        if current.version < 0 or now < self._in_place_until:
-            return True
-        if not os.access(current.entry, os.F_OK):
+    def _is_newest(self, current: Snapshot) -> bool:
+        """Whether there is no newer version, and ours is still there."""
+        if os.access(current.next_entry, os.F_OK):
             return False
-        self._in_place_until = now + _IN_PLACE_SECONDS
-        return True
+        return current.version < 0 or os.access(current.entry, os.F_OK)
 
     def change(self, edit: Edit) -> Snapshot:
         """Put the rows that ``edit`` makes of the newest ones; return a state with them, synced.
@@ -182,6 +185,7 @@ class SystemTable:
                 raise self._unavailable("written", error) from None
             if after is not None:
                 self._current = after
+                self._mark.change()
                 self._checkpoint(after.version)
                 return after
         raise Conflict(f"too many writers at once table={self._title}")

@@ -149,11 +149,13 @@ def test_a_deny_that_cannot_be_read_closes_everything(
 
 
 def test_a_damaged_table_closes_everything(tmp_path: Path) -> None:
-    rules = open_book(tmp_path, READ)
+    clock = StandingClock()
+    rules = open_book(tmp_path, READ, clock=clock)
     rules.add(replace(READ, user="ann"), created_by=None)
     assert may_read(rules)
     log = tmp_path / GRANTS.name / "_delta_log"
     (log / f"{1:020d}.json").write_bytes(b"")
+    clock.advance(1)
     for each in (rules, open_book(tmp_path, READ)):
         with pytest.raises(Unavailable):
             each.book()
