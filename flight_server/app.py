@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flight_server import errors
-from flight_server.assembly import Parts, Roots, buckets, build_use_cases
+from flight_server.assembly import Parts, Roots, buckets, build_use_cases, log_path
 from flight_server.audit.log import AuditLog, LogOptions, audit_folder
 from flight_server.auth.keys import KeyRing, load_keys
 from flight_server.auth.refresh import RefreshTokens
@@ -274,7 +274,9 @@ def _worker_configuration(settings: Settings) -> dict[str, Any]:
     limits, workers = settings.limits, settings.workers
     return {
         "tables": governed.tables_configuration(
-            buckets(settings).values(), settings.policy_book().grants
+            buckets(settings).values(),
+            settings.policy_book().grants,
+            log_path=log_path(settings),
         ),
         "file_bytes_target": settings.storage.file_bytes_target,
         "batches": asdict(

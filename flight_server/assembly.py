@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.audit.log import audit_folder
+from flight_server.audit.table import TABLE_FOLDER
 from flight_server.auth.stores import Stores
 from flight_server.auth.users import UserStore
 from flight_server.catalog.rulebook import Rulebook
@@ -86,7 +88,7 @@ def build_use_cases(parts: Parts) -> Built:
     """Build everything between the wire and the engine."""
     settings, clock = parts.settings, parts.clock
     located = buckets(settings)
-    found = governed.build(located, parts.rules.book, clock)
+    found = governed.build(located, parts.rules.book, clock, log_path=log_path(settings))
     sessions = Sessions(
         found.browser, _session_limits(settings), clock=clock, random_bytes=parts.random_bytes
     )
@@ -300,6 +302,11 @@ class Roots:
         for lock in self._locks:
             lock.close()
         self._locks.clear()
+
+
+def log_path(settings: Settings) -> Path:
+    """Return the folder of the audit table, which this server alone writes."""
+    return audit_folder(settings.storage.state_path) / TABLE_FOLDER
 
 
 def buckets(settings: Settings) -> dict[str, Location]:

@@ -12,7 +12,7 @@ from flight_server.catalog.folders import PUBLIC, Kind
 from flight_server.catalog.views import View, Views
 from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.storage.locations import Location
-from flight_server.storage.parquet import is_visible
+from flight_server.storage.parquet import LOG_FOLDER, is_visible
 from policies.decide import SYSTEM_BUCKET
 from policies.names import TableRef
 
@@ -33,7 +33,8 @@ class Registry:
 
     Buckets are given by their catalog names. A bucket that lies inside another one's folder is
     invisible there: its tables have one name only. A table hides a view of the same name. Without
-    ``views`` nobody has made any. ``own_views`` are the server's own, whose names nothing can take.
+    ``views`` nobody has made any. ``own_views`` are the server's own, whose names nothing can take;
+    ``placed`` are Delta tables that lie elsewhere than below their bucket's root.
     """
 
     def __init__(
@@ -42,10 +43,12 @@ class Registry:
         views: Views | None = None,
         *,
         own_views: Mapping[TableRef, View] | None = None,
+        placed: Mapping[TableRef, Path] | None = None,
     ) -> None:
         self._buckets = dict(buckets)
         self._views = views
         self._own_views = dict(own_views or {})
+        self._placed = dict(placed or {})
         self._hidden = {name: _hidden_in(name, self._buckets) for name in self._buckets}
 
     def buckets(self) -> tuple[str, ...]:
@@ -60,6 +63,8 @@ class Registry:
         location = self._buckets.get(ref.bucket)
         if location is None or ref in self._own_views:
             return None
+        if ref in self._placed:
+            return self._find_placed(ref)
         try:
             found = folders.find(
                 location.root, ref.schema, ref.table, hidden=self._hidden[ref.bucket]
@@ -87,8 +92,15 @@ class Registry:
             ]
         except OSError:
             raise _unreadable(bucket) from None
-        entries = [entry for entry in entries if entry.ref not in self._own_views]
+        fixed = self._own_views.keys() | self._placed.keys()
+        entries = [entry for entry in entries if entry.ref not in fixed]
+        placed = (self._find_placed(ref) for ref in self._placed if ref.bucket == bucket)
+        entries += [entry for entry in placed if entry is not None]
         return sorted(entries, key=lambda entry: entry.ref)
+
+    def _find_placed(self, ref: TableRef) -> Entry | None:
+        path = self._placed[ref]
+        return Entry(ref, Kind.DELTA, path) if (path / LOG_FOLDER).is_dir() else None
 
     def find_view(self, ref: TableRef) -> View | None:
         """Find a view by its exact name, or return None; Unavailable when views cannot be read.

@@ -246,15 +246,21 @@ class Governed:
 
 
 def build(
-    buckets: Mapping[str, Location], book: Callable[[], PolicyBook], clock: Clock
+    buckets: Mapping[str, Location],
+    book: Callable[[], PolicyBook],
+    clock: Clock,
+    *,
+    log_path: Path | None = None,
 ) -> Governed:
     """Build the listing and the opening of tables.
 
-    ``buckets`` are locations by catalog name; ``book`` returns the rules in force now.
+    ``buckets`` are locations by catalog name; ``book`` returns the rules in force now; ``log_path``
+    is the table of this server's audit log, where it is not below the server's own bucket.
     """
     opener = Opener(clock)
     views = open_views(buckets, clock)
-    registry = Registry(buckets, views, own_views=audit_views.AUDIT_VIEWS)
+    placed = {} if log_path is None else {AUDIT_LOG: log_path}
+    registry = Registry(buckets, views, own_views=audit_views.AUDIT_VIEWS, placed=placed)
     browser = Browser(registry, opener, book)
     tables = GovernedTables(browser, opener, registry, temporary_root=temporary_root(buckets))
     return Governed(registry, views, opener, browser, tables)
@@ -266,7 +272,9 @@ def temporary_root(buckets: Mapping[str, Location]) -> Path | None:
     return None if system is None else system.root / "_temporary"
 
 
-def tables_configuration(buckets: Iterable[Location], fixed: Iterable[Grant]) -> dict[str, Any]:
+def tables_configuration(
+    buckets: Iterable[Location], fixed: Iterable[Grant], *, log_path: Path | None = None
+) -> dict[str, Any]:
     """Return as plain JSON data what ``governed_tables`` needs in another process.
 
     ``fixed`` are the grants of the settings; those that are stored it looks up by itself.
@@ -274,6 +282,7 @@ def tables_configuration(buckets: Iterable[Location], fixed: Iterable[Grant]) ->
     return {
         "buckets": {location.catalog: location.uri for location in buckets},
         "grants": to_rows(fixed),
+        "log_path": None if log_path is None else str(log_path),
     }
 
 
@@ -286,9 +295,11 @@ def governed_tables(configuration: Mapping[str, Any]) -> GovernedTables:
     try:
         buckets = {name: locate(name, uri) for name, uri in configuration["buckets"].items()}
         fixed = from_rows(configuration["grants"])
+        log_path = None if (text := configuration["log_path"]) is None else Path(text)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRequest("the configuration of the tables cannot be read") from None
-    return build(buckets, open_rulebook(fixed, buckets, clock).book, clock).tables
+    rules = open_rulebook(fixed, buckets, clock)
+    return build(buckets, rules.book, clock, log_path=log_path).tables
 
 
 __all__ = ["GovernedTables", "build", "governed_tables", "open_rulebook", "tables_configuration"]
