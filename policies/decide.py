@@ -25,9 +25,23 @@ def decide(book: PolicyBook, principal: Principal, privilege: Privilege, ref: Ta
 
     A matching deny beats every allow, whatever the order of the rules. Administrators need no
     grant. The bucket ``system`` is for administrators alone, but for the records that somebody may
-    read (``policies.records``), and a ``pending`` account may do nothing: no grant can change
-    either.
+    read (``policies.records``), a ``pending`` account may do nothing, and a ``guest`` does nothing
+    to what is granted but see that it is there (``may_see``): no grant can change any of it.
     """
+    decision = _decide(book, principal, privilege, ref)
+    if decision.allowed and principal.role is Role.GUEST and not reads_records(principal, ref):
+        return Decision(allowed=False, reason="a guest sees what there is and reads no rows")
+    return decision
+
+
+def may_see(book: PolicyBook, principal: Principal, ref: TableRef) -> bool:
+    """Whether somebody may know of a table and its columns: who may read it, and guests."""
+    return _decide(book, principal, Privilege.READ, ref).allowed
+
+
+def _decide(
+    book: PolicyBook, principal: Principal, privilege: Privilege, ref: TableRef
+) -> Decision:
     if principal.role is Role.PENDING:
         return Decision(allowed=False, reason="the account is not approved")
     is_own = privilege is Privilege.READ and reads_records(principal, ref)

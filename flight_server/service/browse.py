@@ -11,20 +11,19 @@ from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.views import View
 from flight_server.engine.base import TEMPORARY_BUCKET
-from flight_server.errors import NotFound, Unavailable, Unsupported
+from flight_server.errors import NotFound, PermissionDenied, Unavailable, Unsupported
 from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
 from flight_server.sql.names import parse_history_name
 from policies.book import PolicyBook
-from policies.decide import SYSTEM_BUCKET, decide
+from policies.decide import SYSTEM_BUCKET, decide, may_see
 from policies.names import Principal, Privilege, TableRef
 
 BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
 SYSTEM_TABLE = "SYSTEM TABLE"
 TABLE_TYPES = (BASE_TABLE, SYSTEM_TABLE, VIEW)
-_SEEING = (Privilege.READ, Privilege.WRITE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -44,9 +43,9 @@ class ViewRow:
 
 
 class Browser:
-    """Lists what a principal may read, and nothing that they may not.
+    """Lists what a principal may see, and nothing that they may not.
 
-    A schema is seen by those who can read a table or view in it, or may read or write whatever
+    A schema is seen by those who can see a table or view in it, or may see or write whatever
     will be in it, or write one table of it; a bucket by those who see a schema of it.
     Administrators see every one. Buckets that cannot be read just now count as empty here:
     opening their tables says why.
@@ -90,8 +89,8 @@ class Browser:
         book = self._book()
         rows: list[TableRow] = []
         for bucket in self._named(catalog):
-            own = {entry.ref: BASE_TABLE for entry in self._readable(book, principal, bucket)}
-            for view in self._readable_views(book, principal, bucket):
+            own = {entry.ref: BASE_TABLE for entry in self._seen(book, principal, bucket)}
+            for view in self._seen_views(book, principal, bucket):
                 own.setdefault(view.ref, VIEW)
             rows += [TableRow(ref, table_type) for ref, table_type in own.items()]
             if own or self._is_visible(book, principal, bucket):
@@ -117,22 +116,29 @@ class Browser:
 
         Those of a view are the ones that it had when it was made.
 
-        Raises NotFound as for a table that does not exist when it may not be read, and whatever
+        Raises NotFound as for a table that does not exist when it may not be seen, and whatever
         opening it raises.
         """
         if ref.schema == INFORMATION_SCHEMA:
             if ref.table in information_schema.SCHEMAS and self.sees_catalog(principal, ref.bucket):
                 return information_schema.SCHEMAS[ref.table]
             raise self.missing(principal, ref)
-        found = self.look_up(principal, ref)
+        found = self._visible(principal, ref)
         return found.arrow_schema if isinstance(found, View) else self._opener.open(found).schema
 
     def look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
         """Find a table or view for somebody who may read it.
 
-        Raises NotFound, the same whether it does not exist or may not be read, and Unavailable.
+        Raises NotFound, the same whether it does not exist or may not be seen, PermissionDenied for
+        a guest, who sees more than they may read, and Unavailable.
         """
-        if decide(self._book(), principal, Privilege.READ, ref).allowed:
+        found = self._visible(principal, ref)
+        if not decide(self._book(), principal, Privilege.READ, ref).allowed:
+            raise PermissionDenied(f"a guest sees {ref} and reads no rows of it")
+        return found
+
+    def _visible(self, principal: Principal, ref: TableRef) -> Entry | View:
+        if may_see(self._book(), principal, ref):
             found = self._registry.find(ref) or self._registry.find_view(ref)
             if found is not None:
                 return found
@@ -227,28 +233,26 @@ class Browser:
             return schemas
         seen = {schema for schema in schemas if _is_open(book, principal, bucket, schema=schema)}
         seen.update(_written(book, principal, bucket) & schemas)
-        seen.update(entry.ref.schema for entry in self._readable(book, principal, bucket))
-        seen.update(view.ref.schema for view in self._readable_views(book, principal, bucket))
+        seen.update(entry.ref.schema for entry in self._seen(book, principal, bucket))
+        seen.update(view.ref.schema for view in self._seen_views(book, principal, bucket))
         return frozenset(seen)
 
-    def _readable(self, book: PolicyBook, principal: Principal, bucket: str) -> Iterator[Entry]:
+    def _seen(self, book: PolicyBook, principal: Principal, bucket: str) -> Iterator[Entry]:
         try:
             entries = self._registry.tables(bucket)
         except Unavailable:
             return
         for entry in entries:
-            if decide(book, principal, Privilege.READ, entry.ref).allowed:
+            if may_see(book, principal, entry.ref):
                 yield entry
 
-    def _readable_views(
-        self, book: PolicyBook, principal: Principal, bucket: str
-    ) -> Iterator[View]:
+    def _seen_views(self, book: PolicyBook, principal: Principal, bucket: str) -> Iterator[View]:
         try:
             views = self._registry.views(bucket)
         except Unavailable:
             return
         for view in views:
-            if decide(book, principal, Privilege.READ, view.ref).allowed:
+            if may_see(book, principal, view.ref):
                 yield view
 
 
@@ -268,9 +272,12 @@ def _is_concerned(book: PolicyBook, principal: Principal, bucket: str) -> bool:
 
 
 def _is_open(book: PolicyBook, principal: Principal, bucket: str, *, schema: str) -> bool:
-    """Whether somebody may read or write all that a schema will hold."""
+    """Whether somebody may see or write all that a schema will hold."""
     anything = TableRef(bucket, schema, "")  # no table has this name, so only wider rules fit
-    return any(decide(book, principal, privilege, anything).allowed for privilege in _SEEING)
+    return (
+        may_see(book, principal, anything)
+        or decide(book, principal, Privilege.WRITE, anything).allowed
+    )
 
 
 def _written(book: PolicyBook, principal: Principal, bucket: str) -> frozenset[str]:

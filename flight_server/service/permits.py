@@ -29,7 +29,7 @@ from flight_server.service.standing import withdrawn
 from flight_server.sql.commands import CreateView, DropView, IfThere
 from flight_server.sql.names import parse_history_name, parse_versioned_name
 from policies.book import PolicyBook
-from policies.decide import SYSTEM_BUCKET, decide
+from policies.decide import SYSTEM_BUCKET, decide, may_see
 from policies.names import Principal, Privilege, TableRef
 
 # The Delta library decodes these in paths, and partition folders are told by their equals sign.
@@ -218,12 +218,9 @@ class Permits:
     def _rights(
         self, principal: Principal, ref: TableRef, privilege: Privilege = Privilege.WRITE
     ) -> tuple[bool, bool]:
-        """Whether a table may be read, and whether the other may be done to it."""
+        """Whether a table may be seen, and whether the other may be done to it."""
         book = self._book()
-        may_read, may_do = (
-            decide(book, principal, each, ref).allowed for each in (Privilege.READ, privilege)
-        )
-        return may_read, may_do
+        return may_see(book, principal, ref), decide(book, principal, privilege, ref).allowed
 
     def _check_bucket(self, principal: Principal, bucket: str) -> None:
         if not self._browser.sees_catalog(principal, bucket):
@@ -275,7 +272,7 @@ def check_new_name(name: str, what: str) -> None:
 
 def _read_only(ref: TableRef, privilege: Privilege = Privilege.WRITE) -> LakeflightError:
     what = "change" if privilege is Privilege.WRITE else privilege.value
-    return PermissionDenied(f"you may read {ref} and not {what} it")
+    return PermissionDenied(f"you may not {what} {ref}")
 
 
 def _servers_own() -> LakeflightError:

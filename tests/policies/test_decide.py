@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.book import PolicyBook
-from policies.decide import decide
+from policies.decide import decide, may_see
 from policies.names import Principal, Privilege, Role, TableRef
+from policies.records import reads_records
 from policies.rules import Effect, Grant
 
 NAMES = st.sampled_from(["a", "b", "system"])
@@ -86,6 +88,20 @@ def test_a_pending_account_may_do_nothing(
 ) -> None:
     pending = Principal(principal.user_id, principal.username, Role.PENDING, principal.custom_roles)
     assert not allowed(rules, pending, privilege=privilege, ref=ref)
+
+
+@given(books, principals, privileges, refs)
+def test_a_guest_reads_and_changes_nothing_and_sees_what_others_read(
+    rules: list[Grant], principal: Principal, privilege: Privilege, ref: TableRef
+) -> None:
+    book = PolicyBook("v", tuple(rules))
+    guest = replace(principal, role=Role.GUEST)
+    assert reads_records(guest, ref) or not allowed(rules, guest, privilege=privilege, ref=ref)
+    # But for grants to the role itself, somebody registered reads exactly what a guest sees.
+    others = [grant for grant in rules if grant.role not in (Role.GUEST, Role.REGISTERED)]
+    plain, promoted = PolicyBook("v", tuple(others)), replace(principal, role=Role.REGISTERED)
+    assert may_see(plain, guest, ref) is decide(plain, promoted, Privilege.READ, ref).allowed
+    assert not decide(book, principal, Privilege.READ, ref).allowed or may_see(book, principal, ref)
 
 
 @given(books, principals, privileges, refs)

@@ -266,6 +266,37 @@ def test_another_role_counts_at_the_next_call(server: Server, admin: RawClient, 
         assert refused(lambda: client.call("user.list")) == "permission_denied"
 
 
+def test_a_guest_sees_what_there_is_and_reads_nothing(
+    server: Server, admin: RawClient, name: str
+) -> None:
+    with RawClient.connect(server, name, PASSWORD) as client:
+        held = after_each_step(client)
+        assert client.read(client.info("SELECT * FROM events").endpoints[0].ticket).num_rows == 3
+        admin.call("user.set_role", username=name, role="guest")
+        for step in ("a ticket", "a prepared statement"):
+            assert refused(held[step]) == "permission_denied", step
+        for sql in (
+            "SELECT * FROM events",
+            "SELECT count(*) FROM sales.orders",
+            "INSERT INTO events VALUES (9, 'x')",
+            "DELETE FROM events",
+            "DROP TABLE events",
+            "CREATE TABLE mine (n INT)",
+            "CREATE VIEW mine AS SELECT * FROM events",
+        ):
+            assert refused(lambda: client.fetch(sql)) == "permission_denied", sql  # noqa: B023  called at once
+        assert refused(lambda: client.fetch("SELECT * FROM nowhere")) == "table_not_found"
+        assert refused(lambda: client.fetch("SELECT * FROM system.auth.users")) == "table_not_found"
+        tables = client.fetch(commands.GetTables(include_schema=True)).to_pylist()
+        assert "events" in {each["table_name"] for each in tables}
+        columns = client.fetch(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'events'"
+        )
+        assert columns["column_name"].to_pylist() == ["id", "kind"]
+        assert client.fetch("SHOW TABLES").num_rows >= 1
+        assert client.call("auth.whoami")[0]["role"] == "guest"
+
+
 @contextmanager
 def driven(server: Server, username: str, password: str) -> Iterator[flightsql.Cursor]:
     """A cursor of the official driver, which cannot even close its statements in the end."""
