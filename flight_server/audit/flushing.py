@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from flight_server.audit.columns import after, parse
 from flight_server.audit.heads import HeadFiles, SigningKey
-from flight_server.audit.journal import Journal, Pending
+from flight_server.audit.journal import Journal
 from flight_server.audit.openings import Openings
+from flight_server.audit.pending import Pending
 from flight_server.audit.segments import Segment, unavailable
 from flight_server.audit.spool import Spooled, forget, waiting
 from flight_server.audit.table import AuditTable, is_unknown

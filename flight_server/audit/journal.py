@@ -20,6 +20,7 @@ from pathlib import Path
 
 from flight_server.audit.events import Event, Tip, encode, hash_of, line_of
 from flight_server.audit.openings import Openings
+from flight_server.audit.pending import Pending
 from flight_server.audit.recovery import Recovered
 from flight_server.audit.segments import Segment, unavailable
 from flight_server.clock import Clock
@@ -28,7 +29,7 @@ from flight_server.errors import Unavailable
 # How often a segment that could not be made is tried again, and how long a record waits for one.
 RETRY_SECONDS = 0.25
 ROOM_SECONDS_MAX = 5.0
-_AUDIT_ID_BYTES = 16
+_RUN_BYTES = 8
 _HEADER_BYTES_MAX = 512
 
 _log = logging.getLogger(__name__)
@@ -43,22 +44,6 @@ class _Unsynced:
     line: bytes
     segment: Segment
     offset: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pending:
-    """What is to be flushed, and what was so at that moment.
-
-    ``stretches`` are parts of segments, from byte to byte, which end with the record ``tip``;
-    ``intents`` those that had no outcome then; ``since`` is when the oldest of the records came,
-    by the monotonic clock. ``renewal`` counts how often the journal went on in a fresh segment.
-    """
-
-    stretches: tuple[tuple[Segment, int, int], ...]
-    tip: Tip
-    intents: tuple[Event, ...]
-    since: float | None
-    renewal: int
 
 
 class Journal:
@@ -83,7 +68,9 @@ class Journal:
         self._segment_bytes_max = segment_bytes_max
         self._openings = openings
         self._clock = clock
-        self._random_bytes = random_bytes
+        # Ids are unique by the run and the number: fresh chance for each would be a call of the
+        # system, which lets other threads run first.
+        self._run = random_bytes(_RUN_BYTES).hex()
         self._on_full = on_full
         self._lock = threading.Lock()
         self._settled = threading.Condition(self._lock)  # a sync has ended
@@ -133,7 +120,6 @@ class Journal:
 
         Raises Unavailable (``audit_unavailable``), and then there is no such record.
         """
-        audit_id = audit_id or self._random_bytes(_AUDIT_ID_BYTES).hex()
         with self._lock:
             while True:
                 if self._has_failed or self._is_closed:
@@ -141,8 +127,11 @@ class Journal:
                 before, segment = self._tip, self._current
                 sequence = before.sequence + 1
                 content = encode(
-                    event, sequence=sequence, audit_id=audit_id, prev_hash=before.hash
-                )  # fmt: skip
+                    event,
+                    sequence=sequence,
+                    audit_id=audit_id or f"{self._run}{sequence:016x}",
+                    prev_hash=before.hash,
+                )
                 digest = hash_of(content)
                 line = line_of(content, digest)
                 if segment is not None and segment.has_room(len(line)):
@@ -213,12 +202,15 @@ class Journal:
     def sweep(self) -> None:
         """Remove the segments that hold nothing but what is in the table."""
         with self._lock:
+            while self._is_syncing:  # perhaps one of them, for nothing
+                self._settled.wait()
             done = [
                 each
                 for each in self._segments
                 if each is not self._current and each.flushed >= each.end
             ]
             self._segments = [each for each in self._segments if each not in done]
+            self._dirty = [each for each in self._dirty if each not in done]
         for each in done:
             try:
                 each.remove()

@@ -63,7 +63,7 @@ def test_every_acknowledged_record_is_there_once(
     history = DeltaTable(str(folder / "audit_log")).history()
     kinds = Counter(entry["operation"] for entry in history)
     assert kinds["WRITE"] > KILLS // 3
-    assert kinds["OPTIMIZE"] > 0
+    assert kinds["OPTIMIZE"] > KILLS // 100
 
 
 def check_witnesses(text: str, rows: list[dict[str, object]]) -> None:

@@ -99,6 +99,21 @@ def test_many_threads_append_and_wait(tmp_path: Path) -> None:
     assert column_of(tmp_path, "sequence") == list(range(1, 801))
 
 
+def test_a_segment_may_go_while_later_records_are_synced(tmp_path: Path) -> None:
+    with opened(tmp_path) as log:
+        journal = log._journal
+        first = journal._current
+        assert first is not None
+        while first.has_room(2000):
+            log.append(event())
+        pending = journal.pending()
+        last = log.append(event(details={"text": "x" * 3000}))
+        assert journal._current is not first
+        journal.release(pending)  # as at the end of a flush
+        assert first.descriptor < 0
+        log.wait(last)
+
+
 def test_the_chain_goes_on_over_restarts(tmp_path: Path) -> None:
     last = 0
     for turn in range(5):

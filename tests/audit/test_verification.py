@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -444,3 +445,20 @@ def test_whatever_is_done_to_a_record_it_is_named(
         assert log.append(event()) == ALL + 1
         log.flush()
         assert found(log.verify())[1] == sequence
+
+
+def test_the_recipe_of_the_documentation(disk: Disk) -> None:
+    """What docs/audit.md gives to auditors finds what we find."""
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    [recipe] = re.findall(r"^```py\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    defined: dict[str, Any] = {}
+    exec(recipe, defined)
+    head = exported(disk).to_json()
+    with opened(disk.folder) as log:
+        fill(log, 3)
+    chain_holds, table = defined["chain_holds"], str(disk.folder / "audit_log")
+    assert chain_holds(table, head)
+    assert not chain_holds(table, {**head, "hash": "0" * 64})
+    assert not chain_holds(table, {**head, "sequence": ALL + 4})
+    disk.change_table(lambda rows: chained(edited(27, user_id="somebody else")(rows), 26))
+    assert not chain_holds(table, head)
