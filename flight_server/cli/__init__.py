@@ -35,6 +35,7 @@ COMMANDS = {
     "demo": "Make a sample lakehouse and serve it.",
     "sql": "Run SQL on a server, once or interactively.",
     "user": "Add and list users, change passwords.",
+    "grant": "Add, remove and list grants: who may do what.",
     "config": "Show the effective settings and where they came from.",
     "actions": "List the actions that a server takes.",
     "doctor": "Check settings, storage, port and versions.",

@@ -124,14 +124,16 @@ class Settings(Section):
     tiers: dict[str, TierSettings] = Field(
         default_factory=dict, description="What users may use, by tier."
     )
-    grants: tuple[GrantSettings, ...] = Field(default=(), description="Who may do what.")
+    grants: tuple[GrantSettings, ...] = Field(
+        default=(), description="Who may do what, always; more by the action grant.add."
+    )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _grants_name_buckets(self) -> Self:
         # A deny on a bucket that does not exist protects nothing, and looks as if it did.
-        known = {"primary", "system", *map(catalog_name, self.storage.buckets)}
+        known = self.bucket_names
         for grant in self.grants:
             bucket = grant.as_grant().resource[0]
             if bucket not in known:
@@ -146,6 +148,11 @@ class Settings(Section):
             if issuer.default_tier not in self.all_tiers:
                 raise ValueError(f"issuers: there is no tier {issuer.default_tier!r} ({name})")
         return self
+
+    @property
+    def bucket_names(self) -> frozenset[str]:
+        """The catalog names of all buckets, the server's own included."""
+        return frozenset({"primary", "system", *map(catalog_name, self.storage.buckets)})
 
     @property
     def all_tiers(self) -> dict[str, TierSettings]:

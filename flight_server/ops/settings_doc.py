@@ -42,8 +42,9 @@ each came from.
 _GRANTS = """
 ## grants
 
-A list; without one, only administrators see anything. A part of a resource that holds a dot is
-put in double quotes.
+A list of grants that always hold; more come and go by `grant.add` and `grant.remove` while the
+server runs, see [grants](grants.md). Without any, only administrators see anything. A part of a
+resource that holds a dot is put in double quotes.
 
 ```toml
 [[grants]]

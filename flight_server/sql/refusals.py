@@ -6,7 +6,7 @@ from flight_server.sql.options import NO_TRANSACTIONS
 
 _NO_FILES = "SQL reads and writes no files: tables are found by name, rows come in by bulk ingest"
 _NO_PREPARED = "SQL has no PREPARE here: use the prepared statements of the driver"
-_NO_RIGHTS = "SQL does not change users or rights"
+_NO_RIGHTS = "SQL does not change users or rights: use the actions user.* and grant.*"
 _NO_CURSORS = "SQL has no cursors, locks or notifications here"
 
 REFUSALS: dict[str, str] = {

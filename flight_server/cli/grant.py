@@ -1,0 +1,194 @@
+"""`lakeflight grant`: who may do what in a lakehouse, also while a server runs on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flight_server.cli.options import (
+    ConfigOption,
+    FolderOption,
+    align,
+    existing_lakehouse,
+    load_settings,
+)
+from flight_server.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from flight_server.service.grants import Grants, Shown, Wording
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Add, remove and list grants.\n\nA running server sees the change at the next call.",
+)
+
+ADD_EXAMPLES = """\b
+Examples:
+  lakeflight grant add read primary.sales --user alice --dir ./lakehouse
+  lakeflight grant add write primary.sales.orders --role trader
+  lakeflight grant add read primary.sales.salaries --role registered --deny
+"""
+REMOVE_EXAMPLES = """\b
+Examples:
+  lakeflight grant remove 7c4a8d09-ca37-4f2e-9b1a-0a6a7f2b3c4d --dir ./lakehouse
+  lakeflight grant remove read primary.sales --user alice
+"""
+LIST_EXAMPLES = """\b
+Examples:
+  lakeflight grant list --dir ./lakehouse
+  lakeflight grant list --resource primary.sales --format json
+"""
+
+UserOption = Annotated[str | None, typer.Option("--user", help="User name; or give --role.")]
+RoleOption = Annotated[
+    str | None, typer.Option("--role", help="Base or custom role; or give --user.")
+]
+DenyOption = Annotated[
+    bool, typer.Option("--deny", help="Forbid it: a matching deny beats every grant.")
+]
+
+
+class Format(StrEnum):
+    """How grants are listed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+@app.command(epilog=ADD_EXAMPLES)
+def add(
+    privilege: Annotated[
+        str, typer.Argument(help="read, read_raw, write, maintain, erase or manage.")
+    ],
+    resource: Annotated[str, typer.Argument(help="bucket, bucket.schema or bucket.schema.table.")],
+    *,
+    user: UserOption = None,
+    role: RoleOption = None,
+    deny: DenyOption = False,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Allow a privilege on a resource, to a user or to a role."""
+    grants = _open(config, folder)
+    grant, is_new = grants.add(
+        _wording(privilege, resource, user=user, role=role, deny=deny), created_by=None
+    )
+    typer.echo(f"{'added' if is_new else 'kept'} {_sentence(grant)}, id {grant.grant_id}")
+
+
+@app.command(epilog=REMOVE_EXAMPLES)
+def remove(
+    grant: Annotated[str, typer.Argument(metavar="ID|PRIVILEGE", help="Id, or the privilege.")],
+    resource: Annotated[
+        str | None, typer.Argument(help="With a privilege: what the grant is on.")
+    ] = None,
+    *,
+    user: UserOption = None,
+    role: RoleOption = None,
+    deny: DenyOption = False,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Remove a grant, named by its id or by what it says."""
+    grants = _open(config, folder)
+    if resource is None:
+        if user is not None or role is not None or deny:
+            raise InvalidRequest("give the id of a grant alone, or all that the grant says")
+        removed = grants.remove(grant)
+    else:
+        removed = grants.remove(_wording(grant, resource, user=user, role=role, deny=deny))
+    typer.echo(f"removed {_sentence(removed)}")
+
+
+@app.command("list", epilog=LIST_EXAMPLES)
+def list_grants(
+    *,
+    user: Annotated[str | None, typer.Option("--user", help="Only those to this user.")] = None,
+    role: Annotated[str | None, typer.Option("--role", help="Only those to this role.")] = None,
+    resource: Annotated[
+        str | None, typer.Option("--resource", help="Only those that concern this resource.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to list them.")] = Format.TABLE,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the grants that hold; those of the settings have no id."""
+    found = _open(config, folder).list(user=user, role=role, resource=resource)
+    if output is Format.JSON:
+        typer.echo(json.dumps([_as_json(grant) for grant in found], indent=2, ensure_ascii=False))
+    elif found:
+        typer.echo("\n".join(_as_table(found)))
+    elif (user, role, resource) == (None, None, None):
+        typer.echo("no grants: only administrators see anything", err=True)
+    else:
+        typer.echo("no such grants", err=True)
+
+
+def _open(config: Path | None, folder: str | None) -> Grants:
+    from flight_server.clock import SystemClock  # noqa: PLC0415 - keeps `--help` quick
+    from flight_server.ops.rights import open_grants  # noqa: PLC0415 - as above
+
+    settings = load_settings(config, folder)
+    existing_lakehouse(settings)
+    return open_grants(settings, SystemClock())
+
+
+def _wording(
+    privilege: str, resource: str, *, user: str | None, role: str | None, deny: bool
+) -> Wording:
+    from flight_server.service.grants import Wording  # noqa: PLC0415 - keeps `--help` quick
+
+    effect = "deny" if deny else "allow"
+    return Wording(privilege, resource, user=user, role=role, effect=effect)
+
+
+def _to(grant: Shown) -> str:
+    return f"user {grant.user}" if grant.user is not None else f"role {grant.role}"
+
+
+def _sentence(grant: Shown) -> str:
+    return f"{grant.effect} {grant.privilege} on {grant.resource} to {_to(grant)}"
+
+
+def _time(grant: Shown) -> str | None:
+    if grant.created_at is None:
+        return None
+    return grant.created_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _as_json(grant: Shown) -> dict[str, object]:
+    return {
+        "grant_id": grant.grant_id,
+        "privilege": grant.privilege,
+        "resource": grant.resource,
+        "to": {"user": grant.user} if grant.user is not None else {"role": grant.role},
+        "effect": grant.effect,
+        "created_at": _time(grant),
+        "created_by": grant.created_by,
+    }
+
+
+def _as_table(grants: Sequence[Shown]) -> list[str]:
+    rows: list[tuple[str, ...]] = [
+        ("effect", "privilege", "resource", "to", "created", "by", "id"),
+    ]
+    rows += [
+        (
+            grant.effect,
+            grant.privilege,
+            grant.resource,
+            _to(grant),
+            _time(grant) or "-",
+            grant.created_by or "-",
+            grant.grant_id or "in the settings",
+        )
+        for grant in grants
+    ]
+    return list(align(rows))

@@ -1,0 +1,82 @@
+"""`lakeflight grant`: on the folder, with or without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_cli import Run
+
+USER = "one fine pass\n"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    run = Run(capsys, monkeypatch)
+    monkeypatch.setenv("LAKEFLIGHT_STORAGE__PRIMARY", str(tmp_path))
+    monkeypatch.setenv("LAKEFLIGHT_AUTH__ARGON2_MEMORY_KIB", "8")
+    monkeypatch.setenv("LAKEFLIGHT_AUTH__ARGON2_TIME_COST", "1")
+    assert run("user", "add", "alice", "--password-stdin", typed=USER).code == 0
+    return run
+
+
+def test_grants_are_added_listed_and_removed(run: Run) -> None:
+    nothing = run("grant", "list")
+    assert (nothing.out, nothing.code) == ("", 0)
+    assert "only administrators" in nothing.err
+    added = run("grant", "add", "read", "primary.sales", "--user", "alice").out
+    assert added.startswith("added allow read on primary.sales to user alice, id ")
+    again = run("grant", "add", "read", "primary.sales", "--user", "alice").out
+    assert again == added.replace("added", "kept", 1)
+    denied = run("grant", "add", "write", 'primary.sales."a.b"', "--role", "trader", "--deny").out
+    assert denied.startswith('added deny write on primary.sales."a.b" to role trader, id ')
+    head, *rows = run("grant", "list").out.splitlines()
+    assert head.split() == ["effect", "privilege", "resource", "to", "created", "by", "id"]
+    assert [row.split()[0] for row in rows] == ["allow", "deny"]
+    (found,) = json.loads(run("grant", "list", "--user", "alice", "--format", "json").out)
+    assert found["to"] == {"user": "alice"}
+    assert found["created_at"].endswith("Z")
+    assert found["created_by"] is None
+    assert run("grant", "remove", found["grant_id"]).out == (
+        "removed allow read on primary.sales to user alice\n"
+    )
+    gone = run("grant", "remove", "write", 'primary.sales."a.b"', "--role", "trader", "--deny")
+    assert gone.out == 'removed deny write on primary.sales."a.b" to role trader\n'
+    assert run("grant", "list", "--role", "trader").err == "no such grants\n"
+
+
+def test_grants_of_the_settings_are_listed_and_stay(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grants = [{"privilege": "read", "resource": "primary", "role": "registered"}]
+    monkeypatch.setenv("LAKEFLIGHT_GRANTS", json.dumps(grants))
+    assert "in the settings" in run("grant", "list", "--resource", "primary.sales").out
+    refused = run("grant", "remove", "read", "primary", "--role", "registered")
+    assert refused.code == 1
+    assert "in the settings" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["add", "read", "primary"], 2, "to one user or to one role"),
+        (["add", "fly", "primary", "--user", "alice"], 2, "the privilege is one of read"),
+        (["add", "read", "primary", "--user", "bob"], 1, "there is no user 'bob'"),
+        (["add", "read", "nowhere", "--user", "alice"], 1, "there are primary, system"),
+        (["add", "read", "a..b", "--user", "alice"], 2, "a resource is bucket"),
+        (["add", "read", "primary", "--role", "pending"], 2, "may do nothing"),
+        (["remove", "x"], 1, "there is no such grant"),
+        (["remove", "x", "--user", "alice"], 2, "alone"),
+        (["list", "--resource", "a..b"], 2, "a resource is bucket"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_line(
+    run: Run, arguments: list[str], code: int, text: str
+) -> None:
+    outcome = run("grant", *arguments)
+    assert outcome.code == code
+    assert outcome.err.startswith("error: ")
+    assert text in outcome.err
+    assert outcome.err.count("\n") == 1
