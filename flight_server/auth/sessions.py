@@ -114,8 +114,8 @@ class SessionStore:
             self.start(session, sessions_max=sessions_max)
         self.check(session.session_id, session.user_id)
 
-    def check(self, session_id: str, user_id: str) -> None:
-        """Return when the session goes on.
+    def check(self, session_id: str, user_id: str, *, is_use: bool = True) -> None:
+        """Return when the session goes on; what asks on its own account is no use of it.
 
         Raises Unauthenticated (``token_revoked``) when it was ended, is over, or is not known.
         """
@@ -123,7 +123,8 @@ class SessionStore:
         now = self._clock.now()
         if row is None or row["user_id"] != user_id or _is_over(row, now):
             raise _ended()
-        self._used_at[session_id] = now
+        if is_use:
+            self._used_at[session_id] = now
 
     def live(self, user_id: str | None = None) -> tuple[Session, ...]:
         """Return the sessions that go on, of one user or of all, newest first."""

@@ -138,7 +138,7 @@ class SignIn:
     def still(self, request: Request) -> errors.LakeflightError | None:
         """Return what became of the session or the token of a call that runs; None when they last.
 
-        The account is not looked at.
+        The account is not looked at, and the session does not count as used.
         """
         user_id, session_id, token_id = (
             request.principal.user_id,
@@ -149,7 +149,7 @@ class SignIn:
             if self._personal.find(session_id) is not None:
                 self._personal.check(session_id)
             else:
-                self._sessions.check(session_id, user_id)
+                self._sessions.check(session_id, user_id, is_use=False)
                 self._personal.check_session_token(token_id, user_id)
         except errors.Unauthenticated as error:
             return error

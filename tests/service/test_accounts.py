@@ -101,7 +101,10 @@ def test_a_token_is_as_good_as_its_session(server: Server, clock: StandingClock)
     server.add()
     first = server.signin.by_password("alice", PASSWORD, origin=HERE)
     assert server.is_good(first)
+    used_at = server.stores.sessions.last_used_at(first.session_id)
+    clock.advance(1)
     assert server.signin.still(server.request(first)) is None
+    assert server.stores.sessions.last_used_at(first.session_id) == used_at
     assert server.signin.by_token(first.token).session_id == first.session_id
     server.administration.kill_session(first.session_id)
     gone = server.signin.still(server.request(first))
