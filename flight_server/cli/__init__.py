@@ -36,6 +36,7 @@ COMMANDS = {
     "sql": "Run SQL on a server, once or interactively.",
     "user": "Add and list users, change passwords.",
     "grant": "Add, remove and list grants: who may do what.",
+    "audit": "Check the audit log, list and count what was done.",
     "config": "Show the effective settings and where they came from.",
     "actions": "List the actions that a server takes.",
     "doctor": "Check settings, storage, port and versions.",

@@ -118,18 +118,31 @@ class Bill:
         """How many calls were let in."""
         return sum(self.actions.values())
 
+    def add(self, other: Bill) -> None:
+        """Take in what is counted elsewhere of the same day and user."""
+        for action, calls in other.actions.items():
+            self.actions[action] = self.actions.get(action, 0) + calls
+        self.refused += other.refused
+        self.rows += other.rows
+        self.bytes += other.bytes
+        self.engine_seconds += other.engine_seconds
+
 
 class Records:
-    """Reads of the audit table, by SQL of our own that runs as the system itself."""
+    """Reads of the audit table, by SQL of our own that runs as the system itself.
 
-    def __init__(self, engine: Engine) -> None:
+    ``last`` is the number of the last record that is read, None is all there are.
+    """
+
+    def __init__(self, engine: Engine, *, last: int | None = None) -> None:
         self._engine = engine
+        self._until = "TRUE" if last is None else f"sequence <= {last}"
 
     def activity(
         self, asked: Asked, user_id: str | None, *, is_cancelled: Callable[[], bool]
     ) -> list[dict[str, Any]]:
         """Return records, newest first, with JSON read; of one user or of everybody."""
-        conditions = [asked.period.condition()]
+        conditions = [asked.period.condition(), self._until]
         if user_id is not None:
             conditions.append(f"user_id = {literal(user_id)}")
         if asked.action is not None:
@@ -158,7 +171,7 @@ class Records:
             "date_partition AS day, user_id, max(username) AS username, action,"
             " count(*) FILTER (WHERE outcome <> 'refused') AS calls,"
             f" count(*) FILTER (WHERE outcome = 'refused') AS refused, {measures}",
-            f"outcome <> 'intent' AND {whose} AND {period.condition()}",
+            f"outcome <> 'intent' AND {whose} AND {period.condition()} AND {self._until}",
             "GROUP BY date_partition, user_id, action"
             f" ORDER BY day, username, user_id, action LIMIT {BILLING_ROWS_MAX + 1}",
         )
@@ -226,12 +239,7 @@ class Usage:
         Raises InvalidRequest for a limit or an outcome that cannot be, PermissionDenied, NotFound
         (``user_not_found``), Unavailable.
         """
-        if not 1 <= asked.limit <= ACTIVITY_MAX:
-            raise InvalidRequest(f"'limit' is a number from 1 to {ACTIVITY_MAX}")
-        if asked.outcome is not None and asked.outcome not in OUTCOMES:
-            raise InvalidRequest(f"'outcome' is one of {', '.join(OUTCOMES)}")
-        if asked.action is not None and len(asked.action) > _NAME_CHARACTERS_MAX:
-            raise InvalidRequest(f"'action' is too long; characters_max={_NAME_CHARACTERS_MAX}")
+        check(asked)
         user_id = self._whose(request.principal, asked.user)
         self._log.flush()
         with self._running.enter(request, "audit.activity", kind=Kind.QUERY) as run:
@@ -301,15 +309,29 @@ class Usage:
                 return principal.user_id
             # The same for users who do not exist: who does is nobody's business.
             raise PermissionDenied("you may read your own records, not those of others")
-        if user is None:
-            return None
-        if len(user) > _NAME_CHARACTERS_MAX:
-            raise _no_user()
-        found = self._accounts.find(user)
-        try:
-            return (found or self._accounts.get(user)).user_id
-        except NotFound:
-            raise _no_user() from None
+        return None if user is None else user_named(self._accounts, user)
+
+
+def check(asked: Asked) -> None:
+    """Raise InvalidRequest for a limit, an action or an outcome that cannot be."""
+    if not 1 <= asked.limit <= ACTIVITY_MAX:
+        raise InvalidRequest(f"'limit' is a number from 1 to {ACTIVITY_MAX}")
+    if asked.outcome is not None and asked.outcome not in OUTCOMES:
+        raise InvalidRequest(f"'outcome' is one of {', '.join(OUTCOMES)}")
+    if asked.action is not None and len(asked.action) > _NAME_CHARACTERS_MAX:
+        raise InvalidRequest(f"'action' is too long; characters_max={_NAME_CHARACTERS_MAX}")
+
+
+def user_named(accounts: Accounts, user: str) -> str:
+    """Return the id of a user, by name or by id; NotFound (``user_not_found``)."""
+    missing = NotFound("there is no user of this name or id", code="user_not_found")
+    if len(user) > _NAME_CHARACTERS_MAX:
+        raise missing
+    found = accounts.find(user)
+    try:
+        return (found or accounts.get(user)).user_id
+    except NotFound:
+        raise missing from None
 
 
 def _admit(principal: Principal) -> None:
@@ -321,7 +343,3 @@ def _check_auditor(principal: Principal) -> None:
     _admit(principal)
     if not reads_everybody(principal):
         raise PermissionDenied("this is for administrators and auditors")
-
-
-def _no_user() -> NotFound:
-    return NotFound("there is no user of this name or id", code="user_not_found")
