@@ -105,9 +105,16 @@ def _indexed(grants: Iterable[Grant]) -> _Index:
 def book_of(grants: Iterable[Grant]) -> PolicyBook:
     """Return the book of these rules; its version is their digest, whatever their order."""
     rules = tuple(grants)
-    texts = sorted({json.dumps(row, sort_keys=True) for row in to_rows(rules)})
-    version = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    # Written as one text: this is done for all rules whenever one of them changes.
+    said = sorted({_said(grant) for grant in rules})
+    version = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
     return PolicyBook(version=version, grants=rules)
+
+
+def _said(grant: Grant) -> tuple[str | Resource, ...]:
+    """Return all that a rule says, for comparison; no name is empty."""
+    names = (grant.user or "", grant.role or "", grant.user_id or "")
+    return (grant.privilege.value, grant.resource, grant.effect.value, *names)
 
 
 def to_rows(grants: Iterable[Grant]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from flight_server.errors import InvalidRequest
 from flight_server.storage.locations import catalog_name
@@ -13,6 +14,8 @@ _PLAIN = re.compile(r'[^".\s]+')
 _PARTS_MAX = 3
 
 
+# The grants are read again whenever one of them changes.
+@lru_cache(maxsize=16_384)
 def read_resource(text: str) -> Resource:
     """Split ``bucket.schema.table``; a part with a dot is put in double quotes, as in SQL.
 

@@ -22,7 +22,7 @@ from policies.book import PolicyBook, book_of
 from policies.names import Privilege
 from policies.rules import Effect, Grant
 
-GRANTS_MAX = 100_000
+GRANTS_MAX = 20_000
 # What stands in place of a version while the rules cannot be read.
 UNREADABLE = "unreadable"
 _UNREADABLE_TEXT = "the server's own table cannot be read table=policy.grants"
