@@ -12,6 +12,7 @@ import typer
 from flight_server.cli.options import ConfigOption, FolderArgument, align, load_settings
 
 if TYPE_CHECKING:
+    from flight_server.ops.sections import Section
     from flight_server.ops.settings import Settings
 
 EXAMPLES = """\b
@@ -52,7 +53,7 @@ def _as_toml(settings: Settings) -> Iterator[str]:
     section = ""
     for key, value, origin in settings.entries():
         name, _, leaf = key.partition(".")
-        if name == "grants":
+        if name in {"issuers", "tiers", "grants"}:
             continue
         if name != section:
             yield from ([""] if section else [])
@@ -62,15 +63,27 @@ def _as_toml(settings: Settings) -> Iterator[str]:
         mark = "# " if value is None or value == "***" else ""
         shown = "(not set)" if value is None else _toml(value)
         yield f"{mark}{leaf} = {shown}" + ("" if origin == "default" else f"  # {origin}")
+    for name, issuer in settings.issuers.items():
+        yield from _as_table_of_toml(f"[issuers.{_toml(name)}]", issuer)
+    for name, tier in settings.tiers.items():
+        yield from _as_table_of_toml(f"[tiers.{_toml(name)}]", tier)
     for grant in settings.grants:
-        yield from ("", "[[grants]]")
-        for name, value in grant.model_dump(mode="json", exclude_none=True).items():
-            yield f"{name} = {_toml(value)}"
+        yield from _as_table_of_toml("[[grants]]", grant)
+
+
+def _as_table_of_toml(title: str, section: Section) -> Iterator[str]:
+    """Yield one of several tables of a kind: only what is set, since the rest follows from it."""
+    yield from ("", title)
+    values = section.model_dump(mode="json", exclude_none=True, exclude_unset=True)
+    for name, value in values.items():
+        yield f"{name} = {_toml(value)}"
 
 
 def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_toml(key)} = {_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
@@ -84,6 +97,8 @@ def _as_table(settings: Settings) -> Iterable[str]:
     for key, value, origin in settings.entries():
         if key == "grants":
             shown = f"{len(settings.grants)} grants"
+        elif isinstance(value, dict) and key in {"issuers", "tiers"}:
+            shown = ", ".join(value)
         elif key == "storage.buckets":
             shown = ", ".join(f"{name}={uri}" for name, uri in settings.storage.buckets.items())
         else:

@@ -181,8 +181,13 @@ class Settings(Section):
                 yield name, section, self.origin(name)
                 continue
             for key, value in section:
-                shown = "***" if isinstance(value, SecretStr) else value
+                shown = "***" if _is_secret(value) else value
                 yield f"{name}.{key}", shown, self.origin(f"{name}.{key}")
+
+
+def _is_secret(value: object) -> bool:
+    held = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(each, SecretStr) for each in held)
 
 
 def variable(key: str) -> str:

@@ -107,7 +107,7 @@ def test_a_traceback_is_shown_only_when_debugging(
     (tmp_path / ".lakeflight").write_text("in the way")
     quiet = run("user", "add", "alice", "-d", tmp_path, "--password-stdin", typed="one fine pass\n")
     assert quiet.code == 1
-    assert quiet.err == "error: the server's own table cannot be written table=auth.users\n"
+    assert quiet.err == "error: the audit log cannot be written\n"
     monkeypatch.setenv("LAKEFLIGHT_LOG__LEVEL", "DEBUG")
     loud = run("user", "add", "alice", "-d", tmp_path, "--password-stdin", typed="one fine pass\n")
     assert "Traceback" in loud.err
@@ -133,7 +133,7 @@ def test_users_are_added_listed_and_given_passwords(run: Run, tmp_path: Path) ->
     assert user["created_at"].endswith("Z")
     assert "argon2" not in table + json.dumps(user)
     changed = run("user", "passwd", "alice", "--password-stdin", *options, typed="two fine pass\n")
-    assert changed.out == "changed the password of alice\n"
+    assert changed.out == "changed the password of alice; sessions ended: 0\n"
 
 
 def test_wrong_users_are_refused(run: Run, tmp_path: Path) -> None:
@@ -188,6 +188,34 @@ def test_config_prints_a_file_that_says_the_same(
     assert secret not in table
     assert "storage.buckets" in table
     assert run("config", "--markdown").out.startswith("# Settings")
+
+
+def test_config_prints_issuers_tiers_and_keys_and_no_secret(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "an earlier secret of thirty-two bytes"
+    monkeypatch.setenv("LAKEFLIGHT_AUTH__PREVIOUS_SECRETS", f'["{secret}"]')
+    config = tmp_path / "lakeflight.toml"
+    config.write_text(
+        '[auth]\nalgorithms = ["HS256"]\nverification_keys = ["a.pem"]\n'
+        '[issuers."my company"]\nissuer = "https://login.example.com"\naudience = "lake"\n'
+        'roles = { "a b" = "trader" }\nalgorithms = ["ES256", "EdDSA"]\n'
+        "[tiers.free]\nrequests_per_minute_max = 30\n"
+    )
+    first = run("config", "--config", config)
+    assert first.code == 0
+    assert secret not in first.out
+    document = tomllib.loads(first.out)
+    assert document["auth"]["algorithms"] == ["HS256"]
+    assert document["auth"]["verification_keys"] == [str(tmp_path / "a.pem")]
+    assert document["issuers"]["my company"]["roles"] == {"a b": "trader"}
+    assert document["issuers"]["my company"]["algorithms"] == ["ES256", "EdDSA"]
+    assert document["tiers"] == {"free": {"requests_per_minute_max": 30}}
+    config.write_text(first.out)
+    assert tomllib.loads(run("config", "--config", config).out) == document
+    table = run("config", "--config", config, "--format", "table").out
+    assert "my company" in table
+    assert secret not in table
 
 
 def test_doctor_is_green_on_a_sound_folder_and_red_on_none(run: Run, tmp_path: Path) -> None:
