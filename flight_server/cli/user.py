@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flight_server.cli.options import (
-    ConfigOption,
-    FolderOption,
-    align,
-    existing_lakehouse,
-    load_settings,
-)
+from flight_server.cli.accounts import Folder, Format, open_folder, time_text
+from flight_server.cli.options import ConfigOption, FolderOption, align
 from flight_server.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from flight_server.auth.users import User, UserStore
+    from flight_server.auth.users import User
+    from flight_server.service.recording import Detail
 
 # More than any rule allows, so that a mistaken file is refused without being read whole.
 _PASSWORD_CHARACTERS_MAX = 8192
@@ -30,7 +24,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Add and list users, change passwords.\n\nA running server sees the change at once.",
+    help="Look after the accounts of a lakehouse.\n\nA running server sees each change at once, and"
+    " each is on record in the audit log.",
 )
 
 ADD_EXAMPLES = """\b
@@ -49,19 +44,39 @@ Examples:
   lakeflight user passwd admin --dir ./lakehouse
   pwgen 24 1 | lakeflight user passwd robot --password-stdin
 """
+APPROVE_EXAMPLES = """\b
+Examples:
+  lakeflight user approve alice --dir ./lakehouse
+  lakeflight user approve bob --role trader --tier pro
+"""
+REJECT_EXAMPLES = """\b
+Examples:
+  lakeflight user reject mallory --dir ./lakehouse
+"""
+DISABLE_EXAMPLES = """\b
+Examples:
+  lakeflight user disable alice --dir ./lakehouse
+"""
+ENABLE_EXAMPLES = """\b
+Examples:
+  lakeflight user enable alice --dir ./lakehouse
+"""
+ROLE_EXAMPLES = """\b
+Examples:
+  lakeflight user set-role alice trader --dir ./lakehouse
+  lakeflight user set-role bob registered --custom-role desk --custom-role steward
+  lakeflight user set-role bob registered --no-custom-roles
+"""
+TIER_EXAMPLES = """\b
+Examples:
+  lakeflight user set-tier alice pro --dir ./lakehouse
+"""
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="User name.")]
 PasswordStdin = Annotated[
     bool,
     typer.Option("--password-stdin", help="Read the password from standard input, one line."),
 ]
-
-
-class Format(StrEnum):
-    """How users are listed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 @app.command(epilog=ADD_EXAMPLES)
@@ -88,11 +103,12 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Add a user."""
-    users = _open(config, folder)
+    opened = open_folder(config, folder)
     password = _password(from_stdin=password_stdin)
-    user = users.add(
-        name, password, role=role, email=email, custom_roles=custom_role or (), tier=tier
-    )
+    with opened.on_record("user.add", name, {"role": role, "tier": tier}):
+        user = opened.stores.users.add(
+            name, password, role=role, email=email, custom_roles=custom_role or (), tier=tier
+        )
     typer.echo(f"added {user.username} ({user.role}), id {user.user_id}")
 
 
@@ -104,7 +120,7 @@ def list_users(
     config: ConfigOption = None,
 ) -> None:
     """List the users; passwords and their hashes are never shown."""
-    users = _open(config, folder).list()
+    users = open_folder(config, folder).stores.users.list()
     if output is Format.JSON:
         typer.echo(json.dumps([_as_json(user) for user in users], indent=2, ensure_ascii=False))
     elif users:
@@ -121,20 +137,131 @@ def passwd(
     folder: FolderOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change the password of a user."""
-    users = _open(config, folder)
-    users.require(name)
-    users.set_password(name, _password(from_stdin=password_stdin))
-    typer.echo(f"changed the password of {name}")
+    """Change the password of a user, and end their sessions."""
+    opened = open_folder(config, folder)
+    user = opened.stores.users.require(name)
+    password = _password(from_stdin=password_stdin)
+    with opened.on_record("user.passwd", name):
+        ended = opened.administration.set_password(user, password)
+    typer.echo(f"changed the password of {name}; sessions ended: {ended}")
 
 
-def _open(config: Path | None, folder: str | None) -> UserStore:
-    from flight_server.clock import SystemClock  # noqa: PLC0415 - keeps `--help` quick
-    from flight_server.ops.accounts import open_users  # noqa: PLC0415 - as above
+@app.command(epilog=APPROVE_EXAMPLES)
+def approve(
+    name: NameArgument,
+    *,
+    role: Annotated[
+        str, typer.Option(help="Base role: guest, registered, trader or admin.")
+    ] = "registered",
+    tier: Annotated[
+        str | None, typer.Option(help="Subscription; that which was asked for is no default.")
+    ] = None,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Open an account that waits for approval."""
+    opened = open_folder(config, folder)
+    details: dict[str, Detail] = {"role": role, **({} if tier is None else {"tier": tier})}
+    user = _change(
+        opened,
+        "approve",
+        name,
+        lambda found: opened.administration.approve(found, role=role, tier=tier),
+        details=details,
+    )
+    typer.echo(f"approved {user.username} ({user.role}, {user.subscription_tier})")
 
-    settings = load_settings(config, folder)
-    existing_lakehouse(settings)
-    return open_users(settings, SystemClock())
+
+@app.command(epilog=REJECT_EXAMPLES)
+def reject(name: NameArgument, *, folder: FolderOption = None, config: ConfigOption = None) -> None:
+    """Remove an account that waits for approval."""
+    opened = open_folder(config, folder)
+    user = _change(opened, "reject", name, opened.administration.reject)
+    typer.echo(f"rejected {user.username}")
+
+
+@app.command(epilog=DISABLE_EXAMPLES)
+def disable(
+    name: NameArgument, *, folder: FolderOption = None, config: ConfigOption = None
+) -> None:
+    """Let nobody in by an account, and end its sessions."""
+    opened = open_folder(config, folder)
+    user = _change(opened, "disable", name, opened.administration.disable)
+    typer.echo(f"disabled {user.username}")
+
+
+@app.command(epilog=ENABLE_EXAMPLES)
+def enable(name: NameArgument, *, folder: FolderOption = None, config: ConfigOption = None) -> None:
+    """Let a disabled account be used again."""
+    opened = open_folder(config, folder)
+    user = _change(opened, "enable", name, opened.administration.enable)
+    typer.echo(f"enabled {user.username}")
+
+
+@app.command("set-role", epilog=ROLE_EXAMPLES)
+def set_role(
+    name: NameArgument,
+    role: Annotated[str, typer.Argument(help="guest, pending, registered, trader or admin.")],
+    *,
+    custom_role: Annotated[
+        list[str] | None,
+        typer.Option("--custom-role", help="Custom role from now on; may be repeated."),
+    ] = None,
+    no_custom_roles: Annotated[
+        bool, typer.Option("--no-custom-roles", help="Take all custom roles away.")
+    ] = False,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Give an account another base role; custom roles stay unless they are given."""
+    if custom_role and no_custom_roles:
+        raise InvalidRequest("give either --custom-role or --no-custom-roles")
+    customs = custom_role or ([] if no_custom_roles else None)
+    opened = open_folder(config, folder)
+    details: dict[str, Detail] = {"role": role}
+    if customs is not None:
+        details["custom_roles"] = ",".join(customs)
+    user = _change(
+        opened,
+        "set_role",
+        name,
+        lambda found: opened.administration.set_role(found, role, custom_roles=customs),
+        details=details,
+    )
+    typer.echo(f"{user.username} is now {', '.join((user.role.value, *user.custom_roles))}")
+
+
+@app.command("set-tier", epilog=TIER_EXAMPLES)
+def set_tier(
+    name: NameArgument,
+    tier: Annotated[str, typer.Argument(help="free, pro, pioneer, enterprise or one of yours.")],
+    *,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Give an account another tier."""
+    opened = open_folder(config, folder)
+    user = _change(
+        opened,
+        "set_tier",
+        name,
+        lambda found: opened.administration.set_tier(found, tier),
+        details={"tier": tier},
+    )
+    typer.echo(f"{user.username} is now {user.subscription_tier}")
+
+
+def _change(
+    opened: Folder,
+    action: str,
+    name: str,
+    act: Callable[[User], User],
+    *,
+    details: dict[str, Detail] | None = None,
+) -> User:
+    """Do something to the user of a name, on record as the action of the same name is."""
+    with opened.on_record(f"user.{action}", name, details):
+        return act(opened.administration.find(username=name))
 
 
 def _password(*, from_stdin: bool) -> str:
@@ -155,14 +282,11 @@ def _as_json(user: User) -> dict[str, object]:
         "role": user.role.value,
         "custom_roles": list(user.custom_roles),
         "subscription_tier": user.subscription_tier,
+        "requested_tier": user.requested_tier,
         "is_active": user.is_active,
-        "created_at": _time(user.created_at.isoformat(timespec="seconds")),
-        "updated_at": _time(user.updated_at.isoformat(timespec="seconds")),
+        "created_at": time_text(user.created_at),
+        "updated_at": time_text(user.updated_at),
     }
-
-
-def _time(text: str) -> str:
-    return text.replace("+00:00", "Z")
 
 
 def _as_table(users: Sequence[User]) -> list[str]:
@@ -177,7 +301,7 @@ def _as_table(users: Sequence[User]) -> list[str]:
             user.subscription_tier,
             "yes" if user.is_active else "no",
             user.email or "-",
-            _time(user.created_at.isoformat(timespec="seconds")),
+            time_text(user.created_at),
         )
         for user in users
     ]
