@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow.flight as fl
 import pytest
 
 from flight_server.protocol import commands
@@ -288,13 +287,23 @@ def test_the_proof(people: dict[str, RawClient]) -> None:
     assert bad["first_bad"]["fault"] == "foreign_head"
 
 
-def test_actions_by_call(people: dict[str, RawClient]) -> None:
-    """Whatever leads to an action: the same rights."""
-    with pytest.raises(fl.FlightError):
-        people["eve"].call("audit.activity")
-    assert people["gus"].call("audit.activity", limit=1)[0]["username"] == "gus"
-
-
-def test_nothing_is_left_open_on_disk(own: Server) -> None:
-    assert (own.directory / ".lakeflight/audit/audit_log/_delta_log").is_dir()
-    assert not list(Path(own.directory).glob("**/_new-*"))
+def test_a_reader_beside_it_keeps_a_log_of_its_own(
+    own: Server, people: dict[str, RawClient], tmp_path: Path
+) -> None:
+    elsewhere = {"LAKEFLIGHT_STORAGE__STATE": str(tmp_path / "state")}
+    arguments = ("--config", str(own.directory.parent / "lakeflight.toml"))
+    for environment in ({}, elsewhere):
+        with (
+            running(
+                own.directory, arguments=arguments, environment=environment, read_only=True
+            ) as reader,
+            RawClient.connect(reader, "bob", PASSWORD, x_lakehouse_query_tag="there") as bob,
+        ):
+            bob.fetch("SELECT max(id) FROM t")
+            (last,) = bob.call("audit.activity", action="query")
+            assert last["details"]["query_tag"] == "there"
+            counted = rows(bob, "SELECT count(*) AS n FROM system.usage.activity")
+            assert counted[0]["n"] >= 1
+            there = "SELECT * FROM system.usage.activity WHERE details LIKE '%there%'"
+            assert len(rows(bob, there)) == 1
+    assert "there" not in json.dumps(people["bob"].call("audit.activity", limit=1000))
