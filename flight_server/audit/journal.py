@@ -110,6 +110,7 @@ class Journal:
                 self._next = self._make(self._segment_bytes_max)
             with self._lock:
                 self._turn()
+                self._sync()
         except (OSError, Unavailable) as error:
             _log.error("the audit log cannot be written: %s", error)
             self._is_short = self._is_full = True
@@ -200,14 +201,18 @@ class Journal:
         self.sweep()
 
     def sweep(self) -> None:
-        """Remove the segments that hold nothing but what is in the table."""
+        """Remove the segments that hold nothing but what is in the table.
+
+        The journal always says, on the disk as well, where the chain goes on.
+        """
         with self._lock:
             while self._is_syncing:  # perhaps one of them, for nothing
                 self._settled.wait()
+            durable = [each for each in self._segments if each.is_durable]
             done = [
                 each
                 for each in self._segments
-                if each is not self._current and each.flushed >= each.end
+                if durable and each.number < durable[-1].number and each.flushed >= each.end
             ]
             self._segments = [each for each in self._segments if each not in done]
             self._dirty = [each for each in self._dirty if each not in done]
@@ -266,6 +271,8 @@ class Journal:
             self._fail(failure)
         elif not self._has_failed:
             self._synced = target
+            for segment in dirty:
+                segment.is_durable = True
             while self._unsynced and self._unsynced[0].sequence <= target.sequence:
                 self._unsynced.popleft()
             self._dirty = [
@@ -380,6 +387,7 @@ class Journal:
                 each.segment.last_sequence = each.sequence - 1
                 each.segment.flushed = min(each.segment.flushed, each.offset)
             self._renewals += 1
+            segment.is_durable = True
             self._segments.append(segment)
             self._current = segment
             self._dirty = [segment]

@@ -74,6 +74,7 @@ def _recover(
     for segment, limit in zip(used, limits(used), strict=True):
         _survey(segment, found, limit=limit, visit=visit)
         os.fdatasync(segment.descriptor)
+        segment.is_durable = segment.header is not None
         found.segments.append(segment)
     _forget_old_damage(folder)
     return found

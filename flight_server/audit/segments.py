@@ -79,6 +79,7 @@ class Segment:
     flushed: int = 0
     last_sequence: int = 0
     is_damaged: bool = False
+    is_durable: bool = False  # its header is, at least
 
     @classmethod
     def create(cls, folder: Path, number: int, *, size: int) -> Self:

@@ -33,8 +33,8 @@ from flight_server.storage.log import LOG_FOLDER, commit_path, list_log
 TABLE_FOLDER = "audit_log"
 TABLE_NAME = "system.audit.audit_log"
 # Files below this size are joined, up to so many bytes at once.
-SMALL_FILE_BYTES_MAX = 16 * 1024 * 1024
-JOIN_BYTES_MAX = 64 * 1024 * 1024
+SMALL_FILE_BYTES_MAX = 8 * 1024 * 1024
+JOIN_BYTES_MAX = 32 * 1024 * 1024
 # What nobody needs any more stays so long for readers that are still at it; of the log's entries
 # no more than so many stay, however young they are.
 RETENTION = timedelta(days=7)
