@@ -212,13 +212,13 @@ class UserStore:
     def check_new_password(self, user_id: str, password: str) -> None:
         """Raise InvalidRequest when this cannot be the user's new password, NotFound."""
         user = self.get(user_id)
+        _check_has_passwords(user)
         self._passwords.check_rule(password, names=(user.username, user.email))
 
     def set_password(self, username: str, password: str) -> User:
         """Give a user a new password; NotFound, InvalidRequest when it breaks the rule."""
         user = self.require(username)
-        if user.external_id is not None:
-            raise InvalidRequest(f"{username!r} signs in at another system and has no password")
+        _check_has_passwords(user)
         hashed = self._passwords.hash(password, names=(user.username, user.email))
         return self.update(user.user_id, lambda found: replace(found, password_hash=hashed))
 
@@ -361,6 +361,11 @@ class UserStore:
         if requested_tier is not None:
             check_tier(requested_tier, self._tiers)
         return user
+
+
+def _check_has_passwords(user: User) -> None:
+    if user.external_id is not None:
+        raise InvalidRequest(f"{user.username!r} signs in at another system and has no password")
 
 
 def _taken(username: str) -> AlreadyExists:

@@ -113,6 +113,8 @@ def test_no_password_signs_in_to_such_an_account(
         assert caught.value.code == "invalid_credentials"
     with pytest.raises(errors.InvalidRequest, match="another system"):
         users.set_password("ada", "a long password")
+    with pytest.raises(errors.InvalidRequest, match="another system"):
+        users.check_new_password(users.require("ada").user_id, "a long password")
 
 
 def test_what_the_issuer_says_anew_is_taken_over(
