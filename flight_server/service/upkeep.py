@@ -134,6 +134,7 @@ class Upkeep:
             retain_hours=command.retain_hours,
             dry_run=command.dry_run,
             name=target.name,
+            check=lambda: target.check(()),
         )
 
     def restore(self, request: Request, command: Restore) -> None:

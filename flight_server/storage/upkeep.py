@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,14 @@ def vacuum(
     retain_hours: float | None,
     dry_run: bool,
     name: str,
+    check: Callable[[], None] | None = None,
 ) -> tuple[str, ...]:
     """Remove the files that no version within the retention needs; return them, table-relative.
 
     ``retain_hours`` None is the table's own retention, or RETENTION_HOURS. With ``dry_run`` nothing
-    is removed. Nobody writes meanwhile. Raises InvalidRequest for a retention that is no time,
-    LimitExceeded while writes are under way, Unsupported for tables with deletion vectors.
+    is removed. Nobody writes meanwhile; ``check`` is called right before, and raises to give up.
+    Raises InvalidRequest for a retention that is no time, LimitExceeded while writes are under
+    way, Unsupported for tables with deletion vectors.
     """
     if retain_hours is not None and not 0 <= retain_hours <= RETENTION_HOURS_MAX:
         raise InvalidRequest(f"retained are 0 to retention_hours_max={RETENTION_HOURS_MAX:g} hours")
@@ -112,6 +114,8 @@ def vacuum(
         return tuple(_unneeded(root, clock, retain_hours=retain_hours, name=name))
     with commits.vacuuming(path):
         unneeded = _unneeded(root, clock, retain_hours=retain_hours, name=name)
+        if check is not None:
+            check()
         for each in unneeded:
             Path(root, each).unlink(missing_ok=True)
     return tuple(unneeded)

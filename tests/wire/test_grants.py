@@ -275,6 +275,19 @@ def test_streams_end_within_seconds_and_those_of_others_go_on(
         streams[other].cancel()
 
 
+def test_a_stream_over_a_personal_token_ends_with_it(own: Server, admin: RawClient) -> None:
+    user = reader_by_role(admin)
+    with RawClient.connect(own, user, PASSWORD) as client:
+        (made,) = client.call("token.create", name="robot")
+        bearer = (b"authorization", f"Bearer {made['token']}".encode())
+        with RawClient(fl.FlightClient(own.uri), fl.FlightCallOptions(headers=[bearer])) as robot:
+            by_token, by_session = endless(robot), endless(client)
+            client.call("token.revoke", token_id=made["token_id"])
+            assert end_of(by_token) == "token_revoked"
+            assert by_session.read_chunk().data.num_rows
+            by_session.cancel()
+
+
 def test_a_role_that_changes_nothing_ends_nothing(own: Server, admin: RawClient) -> None:
     user = reader_by_role(admin)
     grant(admin, user)
