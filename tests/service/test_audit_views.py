@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flight_server.engine.base import BatchLimits, FencedScan, Query
+from flight_server.engine.base import BatchLimits, FencedScan, FileScan, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import LakeflightError, NotFound, PermissionDenied, Unsupported
 from flight_server.service.audit_views import AUDIT_VIEWS, network
 from flight_server.sql.names import AsOf, literal
+from flight_server.storage.snapshots import PARTITION_TUPLES_MAX
 from policies.names import Principal, Role, TableRef
 from policies.purposes import PURPOSES, Part, Treatment, disclosure
 from policies.records import ACTIVITY, AUDIT_LOG, AUDIT_VIEW
@@ -424,3 +425,30 @@ def test_networks_are_those_of_the_standard_library(
         for text, address in zip(texts, addresses, strict=True)
     ]
     assert networks(engine, texts) == expected
+
+
+@pytest.mark.parametrize(
+    "days",
+    [pytest.param(PARTITION_TUPLES_MAX, marks=pytest.mark.slow), PARTITION_TUPLES_MAX + 44],
+)
+def test_a_log_of_many_days(tmp_path: Path, days: int) -> None:
+    """More days than are scanned one by one are read by another reader, behind the same fence."""
+    house = House(tmp_path)
+    moments = [NOON + timedelta(days=day) for day in range(days)]
+    own = [record("bob", timestamp=moment, resource="7", row_count=1) for moment in moments]
+    others = [
+        record("ann", timestamp=moment, resource=SECRET, row_count=0, purpose="research")
+        for moment in moments
+    ]
+    write(house.system, [*own, *others])
+    reading = house.lake.open(*str(AUDIT_LOG).split(".")).scan
+    assert isinstance(reading, FileScan) == (days <= PARTITION_TUPLES_MAX)
+    for sql in HOSTILE[:6]:
+        assert SECRET.encode() not in wire(*house.batches(sql.format(v=ACTIVITY), BOB))
+    assert house.rows(f"SELECT count(*) AS n, min(day) AS d FROM {ACTIVITY}") == [
+        {"n": days, "d": NOON.date()}
+    ]
+    bills = "SELECT count(*) AS n, sum(queries) AS q FROM system.usage.billing_summary"
+    assert house.rows(bills) == [{"n": days, "q": days}]
+    told = f"SELECT count(*) AS n, count(user_id) AS u FROM {AUDIT_VIEW} WHERE purpose = 'research'"
+    assert house.rows(told, ANALYST) == [{"n": days, "u": 0}]
