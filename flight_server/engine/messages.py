@@ -230,7 +230,7 @@ def encode_error(error: errors.LakeflightError, work: Work | None = None) -> byt
     """Write one of our errors as the payload of an ERROR frame, with what was worked until then."""
     return json.dumps(
         {
-            "work": work and [work.start, work.planned, work.end, work.seconds],
+            "work": work,
             "class": type(error).__name__,
             "message": error.message,
             "code": error.code,

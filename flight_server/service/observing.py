@@ -95,7 +95,7 @@ class Observing:
         self._log_calls = log_calls
         meters.calls.expect((method, Internal.default_code) for method in METHODS)
         meters.actions.expect([(QUERY, OK)])
-        meters.limits_reached.expect((limit,) for limit in limits)
+        meters.limits_reached.expect((limit,) for limit in sorted(limits))
         meters.logins.expect([(OK,), (_WRONG_PASSWORD,)])
 
     def open(self, circumstances: Circumstances) -> Record:
