@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import analytics, data, export, guards, latency, loads, lookup, machine
+from benchmarks import analytics, data, export, guards, latency, loads, logins, lookup, machine
 from benchmarks.processes import NotStarted
 from benchmarks.report import Report
 from benchmarks.run import Run
@@ -22,6 +22,7 @@ PARTS = {
     latency.PART: latency.measure,
     guards.PART: guards.measure,
     loads.PART: loads.measure,
+    logins.PART: logins.measure,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import analytics, export, guards, latency, loads
+from benchmarks import analytics, export, guards, latency, loads, logins
 from benchmarks.client import MODES
 from benchmarks.series import Figures, Metric
 from benchmarks.targets import BARE, IN_PROCESS, LAKEFLIGHT
@@ -68,6 +68,16 @@ def goals(figures: Figures) -> list[Goal]:
             1000,
         ),
         *_guards(figures),
+        _at_most(
+            f"smallest query while {logins.CROWD} sign in at once, p95 ms",
+            figures.median(logins.select("p95", crowded=True), LAKEFLIGHT),
+            100,
+        ),
+        _at_most(
+            f"memory (PSS) that {logins.CROWD} sign-ins at once take on top, MB",
+            figures.median(logins.MEMORY, LAKEFLIGHT),
+            100,
+        ),
         _at_most(
             "one row inserted durably, p50 ms", figures.median(loads.INSERT_P50, LAKEFLIGHT), 40
         ),
