@@ -43,9 +43,9 @@ class SessionLimits:
 class Session:
     """What the server keeps for one connection; safe to use from many threads.
 
-    ``id`` may be shown; ``sign_in`` is the session of the sign-in, or the personal token, with which
-    it was made, and whose end is its own; ``temporary_schema`` is the schema of its temporary tables, which nobody
-    else can guess.
+    ``id`` may be shown; ``sign_in`` is the session of the sign-in, or the personal token, with
+    which it was made, and whose end is its own; ``temporary_schema`` is the schema of its temporary
+    tables, which nobody else can guess.
     """
 
     __slots__ = (
