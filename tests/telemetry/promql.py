@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import promql_parser
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +35,16 @@ class Asked:
     exact: tuple[tuple[str, str], ...]
     choices: tuple[tuple[str, str], ...]
     grouped: frozenset[str]
+
+
+def promtool() -> str:
+    """Return Prometheus' own checker; without it the test is skipped, or fails where it must run."""
+    found = shutil.which("promtool")
+    if found is None:
+        if os.environ.get("TESTS_REQUIRE_CLIENTS"):
+            pytest.fail("promtool is missing; .ci/run says how to get it")
+        pytest.skip("promtool is not installed; it comes with Prometheus")
+    return found
 
 
 def dashboard() -> dict[str, Any]:

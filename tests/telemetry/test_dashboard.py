@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -23,21 +21,9 @@ from tests.telemetry.promql import (
     asked,
     dashboard,
     expressions,
+    promtool,
     rules,
 )
-
-REQUIRED = bool(os.environ.get("TESTS_REQUIRE_CLIENTS"))
-
-
-@pytest.fixture(scope="module")
-def promtool() -> str:
-    """Prometheus' own checker; where everything is required, it must be there."""
-    found = shutil.which("promtool")
-    if found is None:
-        if REQUIRED:
-            pytest.fail("promtool is missing; .ci/run says how to get it")
-        pytest.skip("promtool is not installed; it comes with Prometheus")
-    return found
 
 
 @pytest.mark.parametrize(("where", "text"), list(expressions()))
@@ -54,9 +40,9 @@ def test_every_query_is_promql(where: str, text: str) -> None:
         ("test", "rules", "alerts_test.yml"),
     ],
 )
-def test_prometheus_takes_its_files(promtool: str, arguments: tuple[str, ...]) -> None:
+def test_prometheus_takes_its_files(arguments: tuple[str, ...]) -> None:
     done = subprocess.run(
-        [promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
+        [promtool(), *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -7,6 +7,7 @@ import os
 import re
 import resource
 import signal
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +158,16 @@ def test_no_label_comes_from_outside(busy: Monitored) -> None:
     assert len(text) < 200_000
 
 
+def test_prometheus_finds_nothing_to_improve(busy: Monitored) -> None:
+    done = subprocess.run(
+        [promql.promtool(), "check", "metrics"],
+        input=busy.get("/metrics")[1].encode(),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_every_metric_is_documented_as_it_is(busy: Monitored) -> None:
     page = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", page, re.MULTILINE)
@@ -177,6 +188,24 @@ def test_records_of_a_call_carry_its_id(busy: Monitored) -> None:
     (failed,) = [record for record in calls if record["code"] == "table_not_found"]
     assert failed["action"] == "query"
     assert any("memory allocation" in record["message"] for record in records)
+
+
+def test_records_of_a_worker_carry_the_id_of_the_call(busy: Monitored) -> None:
+    wait_until(busy.server.worker_pids)
+    with RawClient.connect(busy.server) as raw:
+        for pid in busy.server.worker_pids():
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, 1 << 40))
+        try:
+            sql = "CREATE TABLE unwritten AS SELECT value FROM generate_series(1, 10)"
+            assert refused(lambda: raw.info(sql)) == "unavailable"
+        finally:
+            for pid in busy.server.worker_pids():
+                resource.prlimit(pid, resource.RLIMIT_FSIZE, (1 << 40, 1 << 40))
+    records = busy.records()
+    (call,) = [each for each in records if each.get("code") == "unavailable"]
+    (said,) = [each for each in records if each["logger"] == "flight_server.storage.encoding"]
+    assert said["request_id"] == call["request_id"]
+    assert said["worker_pid"] in busy.server.worker_pids()
 
 
 @pytest.mark.parametrize("part", ["storage", "audit"])
