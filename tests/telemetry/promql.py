@@ -38,7 +38,7 @@ class Asked:
 
 
 def promtool() -> str:
-    """Return Prometheus' own checker; without it the test is skipped, or fails where it must run."""
+    """Return Prometheus' own checker; without it the test is skipped, or fails in the gate."""
     found = shutil.which("promtool")
     if found is None:
         if os.environ.get("TESTS_REQUIRE_CLIENTS"):
