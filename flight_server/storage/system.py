@@ -48,6 +48,7 @@ from flight_server.storage.delta_actions import (
 from flight_server.storage.durable import make_folder, remove_files, write_once
 from flight_server.storage.edits import Change, Edit, Row, Rows, Waiting, apply
 from flight_server.storage.marks import ChangeMark
+from flight_server.storage.retention import forget_versions
 from flight_server.storage.system_tables import TableSpec
 
 __all__ = ["Change", "Row", "Rows", "Snapshot", "SystemTable"]
@@ -129,7 +130,11 @@ class SystemTable:
         """Whether there is no newer version, and ours is still there."""
         if os.access(current.next_entry, os.F_OK):
             return False
-        return current.version < 0 or os.access(current.entry, os.F_OK)
+        # The first entries of a table may be gone by now.
+        return os.access(current.entry, os.F_OK) or (current.version < 0 and not self._is_there())
+
+    def _is_there(self) -> bool:
+        return self._log_folder.is_dir() and any(self._log_folder.glob("*[0-9].json"))
 
     def change(self, edit: Edit) -> Snapshot:
         """Put the rows that ``edit`` makes of the newest ones; return a state with them, synced.
@@ -145,9 +150,8 @@ class SystemTable:
         waiting: Waiting[Snapshot] = Waiting(edit)
         self._queue.append(waiting)
         with self._writing:
-            while (
-                not waiting.is_over
-            ):  # unless somebody who was faster has done it along with theirs
+            # Unless somebody who was faster has done it along with theirs.
+            while not waiting.is_over:
                 self._work_off(self._next_batch())
         return waiting.outcome()
 
@@ -186,7 +190,7 @@ class SystemTable:
             if after is not None:
                 self._current = after
                 self._mark.change()
-                self._checkpoint(after.version)
+                self._sum_up(after)
                 return after
         raise Conflict(f"too many writers at once table={self._title}")
 
@@ -244,7 +248,7 @@ class SystemTable:
 
     def _load(self) -> Snapshot:
         try:
-            if not self._log_folder.is_dir() or not any(self._log_folder.glob("*[0-9].json")):
+            if not self._is_there():
                 return self._snapshot(-1, {})
             table = DeltaTable(str(self._folder))
             version = table.version()
@@ -356,9 +360,22 @@ class SystemTable:
     def _commit_info(self, operation: str) -> Action:
         return {"commitInfo": {"timestamp": self._millis(), "operation": operation}}
 
-    def _checkpoint(self, version: int) -> None:
-        """Sum up the log now and then; a failure costs time at the next opening, no more."""
-        if version and version % CHECKPOINT_VERSIONS == 0:
-            make_checkpoint(
-                self._folder, version, name=self._title, random_bytes=self._random_bytes
+    def _sum_up(self, newest: Snapshot) -> None:
+        """Sum up the log now and then, so that opening it reads few entries, and forget old ones.
+
+        A failure costs time or space, no more.
+        """
+        version, kept = newest.version, self._spec.history_versions_min
+        if not version or version % CHECKPOINT_VERSIONS:
+            return
+        is_made = make_checkpoint(
+            self._folder, version, name=self._title, random_bytes=self._random_bytes
+        )
+        if is_made and kept is not None and version > kept and version % kept == 0:
+            forget_versions(
+                self._folder,
+                version - kept,
+                active=newest.files,
+                now_seconds=self._clock.now().timestamp(),
+                name=self._title,
             )

@@ -10,11 +10,15 @@ import pyarrow as pa
 
 @dataclass(frozen=True, slots=True)
 class TableSpec:
-    """One of the server's own tables: its folder below the system folder, its columns, its key."""
+    """One of the server's own tables: its folder below the system folder, its columns, its key.
+
+    Of its history, at least ``history_versions_min`` versions are kept; None keeps all.
+    """
 
     name: str
     key: str
     schema: pa.Schema
+    history_versions_min: int | None = None
 
 
 _TIME = pa.timestamp("us", tz="UTC")
@@ -67,6 +71,8 @@ SESSIONS = TableSpec(
             pa.field("revoked_reason", pa.string()),
         )
     ),
+    # Every sign-in is a version; who signed in when is in the audit log.
+    history_versions_min=1000,
 )
 
 # Personal access tokens, and the ids of other tokens that were revoked one by one.
