@@ -45,6 +45,7 @@ from flight_server.service.recording import Recorder
 from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
 from flight_server.service.standing import AccountStanding
+from flight_server.storage.roots import StateLock
 from flight_server.telemetry.meters import Meters
 
 
@@ -56,6 +57,10 @@ class Gateway:
     """
 
     def __init__(self, settings: Settings, *, environment: Mapping[str, str]) -> None:
+        self._state: StateLock | None = None
+        if settings.storage.read_only:  # others are alone by the locks of their buckets
+            self._state = StateLock(settings.storage.state_paths)
+            settings = settings.with_state(self._state.folder)
         self._settings = settings
         self._environment = environment
         self._clock: Clock = SystemClock()
@@ -144,6 +149,8 @@ class Gateway:
         if finished:  # what was cut off may still write; the locks then end with the process
             self._audit.close()
             self._roots.close()
+            if self._state is not None:
+                self._state.close()
             if self._counting is not None:
                 self._counting.close()
         if self._traces is not None:

@@ -24,6 +24,8 @@ from pydantic import (
 from flight_server.errors import InvalidRequest
 from flight_server.storage.locations import catalog_name
 
+# How many read-only servers of one lakehouse find a folder for their state by themselves.
+READERS_MAX = 64
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 _UNITS = {"": 1, "B": 1, "KIB": KIB, "MIB": MIB, "GIB": GIB, "TIB": 1024**4}
 _SIZE = re.compile(r"\s*(\d{1,18}(?:\.\d{1,6})?)\s*([KMGT]iB|B|)\s*", re.IGNORECASE)
@@ -118,7 +120,9 @@ class StorageSettings(Section):
     state: Path | None = Field(
         default=None,
         description="Local folder for what one server alone writes: its audit log and counters.",
-        json_schema_extra={"default_text": "`<system>`, of a read-only server `<system>/_reader`"},
+        json_schema_extra={
+            "default_text": "`<system>`; of read-only servers `<system>/_reader`, `_reader-2`, …"
+        },
     )
     buckets: dict[str, str] = Field(
         default_factory=dict, description="More buckets, each a name with a folder or URI."
@@ -193,9 +197,17 @@ class StorageSettings(Section):
     @property
     def state_path(self) -> Path:
         """The local folder that this server alone writes; InvalidRequest as ``system_path``."""
+        return self.state_paths[0]
+
+    @property
+    def state_paths(self) -> tuple[Path, ...]:
+        """The folders of which this server takes the first that no other one has."""
         if self.state is not None:
-            return self.state
-        return self.system_path / "_reader" if self.read_only else self.system_path
+            return (self.state,)
+        if not self.read_only:
+            return (self.system_path,)
+        names = ("_reader", *(f"_reader-{number}" for number in range(2, READERS_MAX + 1)))
+        return tuple(self.system_path / name for name in names)
 
 
 class LimitSettings(Section):

@@ -170,6 +170,11 @@ class Settings(Section):
         """Return the configured grants; the book's version is their digest."""
         return policy_book(self.grants)
 
+    def with_state(self, folder: Path) -> Self:
+        """Return the same settings with this folder as ``storage.state``."""
+        storage = self.storage.model_copy(update={"state": folder})
+        return self.model_copy(update={"storage": storage})
+
     def origin(self, key: str) -> str:
         """Where the value of ``section.key`` came from: ``default``, a file, a variable, a flag."""
         return self._origins.get(key, "default")

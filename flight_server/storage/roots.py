@@ -6,13 +6,16 @@ import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from flight_server.errors import InvalidRequest
+from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.storage.creation import DROPPED_PREFIX, STAGING_PREFIX
+from flight_server.storage.durable import make_folder
 from flight_server.storage.locations import Location
 
 LOCK_NAME = ".lakeflight.lock"
+_STATE_LOCK = "state.lock"
 LEFT_OVERS_REMOVED_MAX = 10_000
 
 _log = logging.getLogger(__name__)
@@ -59,6 +62,48 @@ class RootLock:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError:  # not ours, mounted read-only, or not there
             return None
+
+
+class StateLock:
+    """Holds a folder for the state of this server alone: the first of several that is free.
+
+    ``folder`` is that one, made when it was missing. Raises InvalidRequest (``invalid_settings``)
+    when other servers have all of them, Unavailable when none can be used.
+    """
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        for folder in folders:
+            descriptor = self._take(folder)
+            if descriptor is not None:
+                self.folder, self._descriptor = folder, descriptor
+                return
+        raise InvalidRequest(
+            "another server has this folder for its state: set storage.state to one of its own",
+            code="invalid_settings",
+        )
+
+    def close(self) -> None:
+        """Let go of the folder; safe to call again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    @staticmethod
+    def _take(folder: Path) -> int | None:
+        try:
+            make_folder(folder, mode=0o700)
+            descriptor = os.open(folder / _STATE_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            _log.error("the folder for this server's state cannot be used: %s", error)
+            raise Unavailable("the folder for this server's state cannot be used") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except OSError as error:  # some network file systems have no such locks
+            _log.warning("the folder for this server's state cannot be locked: %s", error.strerror)
+        return descriptor
 
 
 def clean(lock: RootLock) -> int:

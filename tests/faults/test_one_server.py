@@ -24,7 +24,11 @@ def test_a_second_server_is_turned_away_unless_it_only_reads(folder: Path) -> No
     with running(folder) as server:
         with pytest.raises(AssertionError, match="another server has the bucket primary"):
             running(folder).__enter__()
-        with running(folder, read_only=True) as beside:
+        with (
+            running(folder, read_only=True) as beside,
+            running(folder, read_only=True) as another,
+        ):
+            assert another.fetch(COUNT).to_pylist() == [{"n": 3}]
             assert beside.fetch(COUNT).to_pylist() == [{"n": 3}]
             _insert(server, 4)
             assert beside.fetch(COUNT).to_pylist() == [{"n": 4}]
