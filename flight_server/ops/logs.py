@@ -23,7 +23,7 @@ SECRET_CHARACTERS_MIN = 6
 _OURS = ("flight_server", "policies")
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b(bearer|basic)(\s+)[A-Za-z0-9._~+/=-]{4,}"), rf"\1\2{HIDDEN}"),
-    (re.compile(r"\blfp_[A-Za-z0-9_-]+"), f"lfp_{HIDDEN}"),
+    (re.compile(r"\b(lf[pr]_)[A-Za-z0-9_-]+"), rf"\1{HIDDEN}"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{5,}(\.[A-Za-z0-9_=-]*){1,4}"), HIDDEN),
     (re.compile(r"\$argon2[a-z]{1,2}\$[^\s\"';]+"), HIDDEN),
     (re.compile(r"(://)[^/\s@\"']+@"), rf"\1{HIDDEN}@"),

@@ -28,7 +28,7 @@ _SECRET_NAME = re.compile(
 )
 # Tokens of this server, tokens of any, and headers that hold credentials.
 _SECRET_VALUE = re.compile(
-    r"\blfp_|\beyJ[\w-]+\.[\w-]+\.|-----BEGIN |^(?:Basic|Bearer) \S", re.IGNORECASE
+    r"\blf[pr]_|\beyJ[\w-]+\.[\w-]+\.|-----BEGIN |^(?:Basic|Bearer) \S", re.IGNORECASE
 )
 
 

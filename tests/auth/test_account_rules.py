@@ -17,6 +17,7 @@ from flight_server.auth.account_rules import (
 )
 from flight_server.auth.common_passwords import is_common
 from flight_server.errors import InvalidRequest
+from flight_server.ops.settings import load
 
 CAPITALS = st.lists(st.booleans(), min_size=20, max_size=20)
 
@@ -256,3 +257,13 @@ def test_custom_roles_that_are_none(names: list[str]) -> None:
 
 def test_custom_roles_are_kept_once() -> None:
     assert check_custom_roles(["desk", "steward", "desk"]) == ("desk", "steward")
+
+
+@pytest.mark.parametrize(
+    "password", ["short", "Password123!", "administrator1", "ADMIN\u00a0\u00a0"]
+)
+def test_the_first_administrator_keeps_to_the_rules_too(password: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        load(None, {"admin.password": password}, environ={})
+    assert "admin.password" in caught.value.message
+    assert password not in caught.value.message

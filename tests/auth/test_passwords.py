@@ -106,3 +106,41 @@ def test_a_hash_of_other_costs_is_to_be_renewed() -> None:
     assert not Passwords(CHEAP).needs_rehash(stored)
     assert Passwords(PasswordOptions(2, 8, 1)).needs_rehash(stored)
     assert Passwords(CHEAP).needs_rehash("not a hash")
+
+
+def test_only_so_many_wait_for_a_turn() -> None:
+    passwords = Passwords(PasswordOptions(1, 8, 1, hashing_concurrent_max=1, hashing_waiting_max=2))
+    entered: list[bool] = []
+
+    def verify() -> None:
+        entered.append(passwords.verify("one fine pass", None))
+
+    waiting = [threading.Thread(target=verify) for _ in range(2)]
+    with passwords._turn():
+        for thread in waiting:
+            thread.start()
+        while passwords._places._value:
+            assert all(thread.is_alive() for thread in waiting)
+        for _ in range(5):  # no place is left, and nobody waits for one
+            with pytest.raises(errors.LimitExceeded, match="hashing_waiting_max") as caught:
+                passwords.verify("one fine pass", None)
+            assert caught.value.retry_after_seconds == 1.0
+    for thread in waiting:
+        thread.join(10)
+    assert entered == [False, False]
+    assert passwords.hash("one fine pass")
+
+
+@pytest.mark.parametrize("stored", ["", "x", "no hash", "$2b$12$abc"])
+def test_what_is_no_hash_costs_the_same_work(stored: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    passwords, hasher = Passwords(CHEAP), Passwords(CHEAP)._hasher
+    seen: list[str] = []
+
+    class Counting:
+        def verify(self, hash_text: str, password: bytes) -> bool:
+            seen.append(hash_text)
+            return hasher.verify(hash_text, password)
+
+    monkeypatch.setattr(passwords, "_hasher", Counting())
+    assert not passwords.verify("no password has this hash", stored)
+    assert seen == [passwords._dummy]

@@ -43,6 +43,7 @@ def start() -> Iterator[Callable[..., io.StringIO]]:
         f"token {JWT}",
         f"basic eyJ: {JWT.rsplit('.', 1)[0]}.",
         "lfp_hunter2hunter2",
+        "lfr_hunter2hunter2",
         'password="hunter2 with spaces"',
         "'password': 'hunter2'",
         '{"password": "hunter2\\"hunter2"}',
