@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,19 +84,30 @@ def no_space_left(folder: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def refused(server: Server, sql: str) -> Failure:
-    with server.connect() as connection, connection.cursor() as cursor:
+@contextmanager
+def signed_in(server: Server, *, full: bool) -> Iterator[flightsql.Connection]:
+    """Connect, and then take all space away where the disk is to be full.
+
+    A sign-in is kept on the disk, so that nobody new comes in when it is full.
+    """
+    filled = no_space_left(server.directory) if full else nullcontext()
+    with server.connect() as connection, filled:
+        yield connection
+
+
+def refused(server: Server, sql: str, *, full: bool = False) -> Failure:
+    with signed_in(server, full=full) as connection, connection.cursor() as cursor:
         with pytest.raises(Error) as caught:
             cursor.execute(sql)
         return failure_in(caught.value)
 
 
-def refused_load(server: Server, *, rows: int) -> Failure:
+def refused_load(server: Server, *, rows: int, full: bool = False) -> Failure:
     values: Any = {
         "id": range(rows),
         "text": [f"{value * 7919 % 999983:x}" for value in range(rows)],
     }
-    with server.connect() as connection, connection.cursor() as cursor:
+    with signed_in(server, full=full) as connection, connection.cursor() as cursor:
         table = pa.Table.from_pydict(values)
         reader = table.to_reader(max_chunksize=50_000)
         with pytest.raises(Error) as caught:
@@ -142,16 +153,20 @@ def test_a_load_that_does_not_fit_the_disk(small: Server) -> None:
 @pytest.mark.parametrize("kind", [kind for kind in STATEMENTS if kind != "schema"])
 def test_a_disk_without_any_space(small: Server, kind: str) -> None:
     table = Watched(small, "s", "t")
-    with no_space_left(small.directory):
-        assert_refused(refused(small, STATEMENTS[kind]), table)
+    assert_refused(refused(small, STATEMENTS[kind], full=True), table)
     assert_writable(table)
 
 
 def test_a_load_onto_a_disk_without_any_space(small: Server) -> None:
     table = Watched(small, "s", "t")
-    with no_space_left(small.directory):
-        assert_refused(refused_load(small, rows=10), table)
+    assert_refused(refused_load(small, rows=10, full=True), table)
     assert_writable(table)
+
+
+def test_nobody_new_comes_in_without_any_space(small: Server) -> None:
+    with no_space_left(small.directory), pytest.raises(Error, match="Unavailable"):
+        small.fetch("SELECT 1")
+    assert small.fetch("SELECT 1 AS n").to_pylist() == [{"n": 1}]
 
 
 def test_a_refused_write_is_made_when_it_is_repeated_with_its_key(small: Server) -> None:
