@@ -250,8 +250,11 @@ class Gateway:
         return open_counting(self._settings, secret, self._clock)
 
     def _recorder(self, policy_version: Callable[[], str]) -> Recorder:
-        allows = self._settings.audit.reads_when_unwritable is WhenUnwritable.ALLOW
-        options = AuditOptions(reads_without_record=allows)
+        audit = self._settings.audit
+        options = AuditOptions(
+            reads_without_record=audit.reads_when_unwritable is WhenUnwritable.ALLOW,
+            reads_wait_for_disk=audit.reads_wait_for_disk,
+        )
         auditor = Auditor(self._audit, self._clock, policy_version=policy_version, options=options)
         return Observing(
             auditor,

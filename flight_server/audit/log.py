@@ -20,6 +20,7 @@ from flight_server.audit.openings import Openings
 from flight_server.audit.recovery import recover
 from flight_server.audit.segments import unavailable
 from flight_server.audit.spool import SPOOL_FOLDER, spool, waiting
+from flight_server.audit.syncing import SoonSynced
 from flight_server.audit.table import AuditTable
 from flight_server.audit.verification import JOURNAL_FOLDER, Material, Verdict, check
 from flight_server.clock import Clock
@@ -90,6 +91,7 @@ class AuditLog:
         self._due = threading.Event()
         self._is_full = False
         self._thread = threading.Thread(target=self._run, name="audit-flush", daemon=True)
+        self._soon = SoonSynced(self._sync)
         self._lock_descriptor = -1
         self._is_closing = False
         self._retry_at = 0.0
@@ -118,6 +120,7 @@ class AuditLog:
         except (OSError, Unavailable) as error:
             _log.error("the audit log starts without being writable: %s", error)
         self._thread.start()
+        self._soon.start()
 
     def append(self, event: Event) -> int:
         """Put an event on record and return its number; it survives the end of the process.
@@ -129,6 +132,10 @@ class AuditLog:
     def wait(self, sequence: int) -> None:
         """Return once a record would survive a power cut. Raises Unavailable."""
         self._journal.wait(sequence)
+
+    def sync_soon(self) -> None:
+        """Have what was appended survive a power cut soon, without waiting for it."""
+        self._soon.ask()
 
     def flush(self) -> None:
         """Bring all that was appended so far into the table. Raises Unavailable."""
@@ -177,12 +184,17 @@ class AuditLog:
     def close(self) -> None:
         """Flush what can be flushed, and leave the log to another process."""
         self._is_closing = True
+        self._soon.close()
         self._due.set()
         self._thread.join()
         with suppress(LakeflightError):
             self.flush()
         self._journal.close()
         os.close(self._lock_descriptor)
+
+    def _sync(self) -> None:
+        with suppress(Unavailable):
+            self._journal.wait(self._journal.tip.sequence)
 
     def _lock(self) -> None:
         try:
@@ -290,8 +302,7 @@ class AuditLog:
     def _tick(self) -> None:
         """Do what is due; what fails is tried again later."""
         self._flushing.take_spool()
-        tip = self._journal.tip
-        self._journal.wait(tip.sequence)
+        self._journal.wait(self._journal.tip.sequence)
         now, since = self._clock.monotonic(), self._journal.since
         if since is None or now < self._retry_at:
             return

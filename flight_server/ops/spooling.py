@@ -30,7 +30,7 @@ class _Spool:
         spool(self.folder, event)
         return 0
 
-    def hasten(self) -> None:
+    def sync_soon(self) -> None:
         """Do nothing: the event is there."""
 
     def wait(self, sequence: int) -> None:

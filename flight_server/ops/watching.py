@@ -24,6 +24,11 @@ class AuditSettings(Section):
         description="What becomes of reads while the audit log cannot be written; all else is"
         " refused then.",
     )
+    reads_wait_for_disk: bool = Field(
+        default=False,
+        description="Whether the first row of a read waits until its record would survive a power"
+        " cut. Otherwise that is so within 20 ms; it survives the end of the server either way.",
+    )
     flush_seconds_max: float = Field(
         default=5.0, gt=0, le=3600, description="When a record is in the audit table at the latest."
     )

@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote
@@ -288,6 +289,7 @@ def no_credentials() -> errors.Unauthenticated:
     return errors.Unauthenticated("sign in: this call carries no credentials")
 
 
+@lru_cache(maxsize=4096)
 def address_of(peer: str | None) -> str | None:
     """Return the address of a peer without its port; None where there is none.
 

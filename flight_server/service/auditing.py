@@ -34,6 +34,10 @@ class Log(Protocol):
         """Write an event and return its number; raises Unavailable when it cannot be written."""
         ...
 
+    def sync_soon(self) -> None:
+        """Have what was appended survive a power cut soon, without waiting for it."""
+        ...
+
     def wait(self, sequence: int) -> None:
         """Return once an event would survive a power cut; raises Unavailable."""
         ...
@@ -41,9 +45,15 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AuditOptions:
-    """What becomes of reads that cannot be put on record; everything else is refused then."""
+    """How surely reads are on record; everything else is, or is refused.
+
+    ``reads_without_record`` lets them through when they cannot be. ``reads_wait_for_disk`` makes
+    their first row wait until the intent would survive a power cut; it outlives the end of the
+    process before that in any case.
+    """
 
     reads_without_record: bool = False
+    reads_wait_for_disk: bool = False
 
 
 class Auditor:
@@ -133,8 +143,11 @@ class CallRecord:
         self._effect = effect
 
     def confirm(self) -> None:
-        """Wait for the disk, unless nothing could be written and nothing had to be."""
+        """Wait for the disk where that is asked for, unless nothing could be written."""
         if self._sequence is None:
+            return
+        if self._effect is Effect.READ and not self._auditor.options.reads_wait_for_disk:
+            self._auditor.log.sync_soon()
             return
         try:
             self._auditor.log.wait(self._sequence)
@@ -179,6 +192,8 @@ class CallRecord:
             sequence = self._auditor.log.append(self._event(_outcome(error)))
             if self._effect is Effect.CHANGE:
                 self._auditor.log.wait(sequence)
+            else:
+                self._auditor.log.sync_soon()
         except Unavailable:
             # The intent is there; the next start of the log tells that its outcome is not.
             _log.error("an outcome is not on record: the audit log cannot be written")

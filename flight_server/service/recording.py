@@ -21,8 +21,8 @@ Detail = str | int | float | bool | None
 class Effect(StrEnum):
     """What an action does to the world, which decides how surely its intent is on record."""
 
-    # Rows or names leave; nothing changes. The intent is on its way to the disk when ``intend``
-    # returns, and there when ``confirm`` does, which comes before the first row leaves.
+    # Rows or names leave; nothing changes. The intent outlives this process when ``intend``
+    # returns; ``confirm``, before the first row leaves, may wait until it would survive a power cut.
     READ = "read"
     # Something changes, or somebody uses the rights of an administrator. The intent is on the disk
     # when ``intend`` returns.
@@ -66,7 +66,7 @@ class Record(Protocol):
         ...
 
     def confirm(self) -> None:
-        """Wait until the intent would survive a power cut; raises as ``intend`` does."""
+        """Make the intent of a read as sure as it has to be; raises as ``intend`` does."""
         ...
 
     def note(

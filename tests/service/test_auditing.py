@@ -30,11 +30,15 @@ class Kept:
         self.events: list[Event] = []
         self.synced = 0
         self.fails = False
+        self.is_asked = False
 
     def append(self, event: Event) -> int:
         self._check()
         self.events.append(event)
         return len(self.events)
+
+    def sync_soon(self) -> None:
+        self.is_asked = True
 
     def wait(self, sequence: int) -> None:
         self._check()
@@ -55,12 +59,12 @@ def record(log: Kept) -> Record:
     return _auditor(log).open(WHO)
 
 
-def _auditor(log: Kept, *, lenient: bool = False) -> Auditor:
+def _auditor(log: Kept, *, lenient: bool = False, waits: bool = False) -> Auditor:
     return Auditor(
         log,
         StandingClock(),
         policy_version=lambda: "book-1",
-        options=AuditOptions(reads_without_record=lenient),
+        options=AuditOptions(reads_without_record=lenient, reads_wait_for_disk=waits),
     )
 
 
@@ -70,9 +74,9 @@ def test_a_read_is_an_intent_and_an_outcome_with_all_that_is_known(
     ref = TableRef("primary", "sales", "orders")
     record.note(tables={ref: 7})
     record.intend("query", str(ref), effect=Effect.READ, details={"statement": "SELECT ?"})
-    assert log.synced == 0
+    assert (log.is_asked, log.synced) == (False, 0)
     record.confirm()
-    assert log.synced == 1
+    assert (log.is_asked, log.synced) == (True, 0)
     record.note(rows=3, byte_count=100)
     record.note(engine_seconds=0.25)
     record.settle()
@@ -170,7 +174,16 @@ def test_reads_may_be_let_through_and_changes_never(log: Kept) -> None:
         _change(auditor.open(WHO))
 
 
-def test_an_intent_that_cannot_be_synced_stops_the_read(log: Kept, record: Record) -> None:
+def test_a_read_may_wait_for_the_disk(log: Kept) -> None:
+    record = _auditor(log, waits=True).open(WHO)
+    _read(record)
+    assert log.synced == 0
+    record.confirm()
+    assert log.synced == 1
+
+
+def test_an_intent_that_cannot_be_synced_stops_the_read(log: Kept) -> None:
+    record = _auditor(log, waits=True).open(WHO)
     _read(record)
     log.fails = True
     with pytest.raises(errors.Unavailable):
