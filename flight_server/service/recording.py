@@ -22,7 +22,7 @@ class Effect(StrEnum):
     """What an action does to the world, which decides how surely its intent is on record."""
 
     # Rows or names leave; nothing changes. The intent outlives this process when ``intend``
-    # returns; ``confirm``, before the first row leaves, may wait until it would survive a power cut.
+    # returns; ``confirm``, before the first row leaves, may wait until it outlives a power cut.
     READ = "read"
     # Something changes, or somebody uses the rights of an administrator. The intent is on the disk
     # when ``intend`` returns.
