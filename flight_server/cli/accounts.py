@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flight_server.cli.options import existing_lakehouse, load_settings
 
@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from flight_server.ops.settings import Settings
     from flight_server.service.recording import Detail
     from flight_server.service.user_administration import UserAdministration
+
+
+class OnRecord(Protocol):
+    """Gives a block whose work is on record before it begins and after it ends."""
+
+    def __call__(
+        self, action: str, resource: str, details: Mapping[str, Detail] | None = None
+    ) -> AbstractContextManager[None]:
+        """Return the block."""
+        ...
 
 
 class Format(StrEnum):

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flight_server.cli.options import (
-    ConfigOption,
-    FolderOption,
-    align,
-    existing_lakehouse,
-    load_settings,
-)
+from flight_server.cli.accounts import Format, OnRecord, open_folder
+from flight_server.cli.options import ConfigOption, FolderOption, align
 from flight_server.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from flight_server.service.grants import Grants, Shown, Wording
+    from flight_server.service.recording import Detail
 
 app = typer.Typer(
     add_completion=False,
@@ -55,13 +50,6 @@ DenyOption = Annotated[
 ]
 
 
-class Format(StrEnum):
-    """How grants are listed."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
 @app.command(epilog=ADD_EXAMPLES)
 def add(
     privilege: Annotated[
@@ -76,10 +64,10 @@ def add(
     config: ConfigOption = None,
 ) -> None:
     """Allow a privilege on a resource, to a user or to a role."""
-    grants = _open(config, folder)
-    grant, is_new = grants.add(
-        _wording(privilege, resource, user=user, role=role, deny=deny), created_by=None
-    )
+    grants, on_record = _open(config, folder)
+    wording = _wording(privilege, resource, user=user, role=role, deny=deny)
+    with on_record("grant.add", resource, _details(wording)):
+        grant, is_new = grants.add(wording, created_by=None)
     typer.echo(f"{'added' if is_new else 'kept'} {_sentence(grant)}, id {grant.grant_id}")
 
 
@@ -97,13 +85,16 @@ def remove(
     config: ConfigOption = None,
 ) -> None:
     """Remove a grant, named by its id or by what it says."""
-    grants = _open(config, folder)
+    grants, on_record = _open(config, folder)
     if resource is None:
         if user is not None or role is not None or deny:
             raise InvalidRequest("give the id of a grant alone, or all that the grant says")
-        removed = grants.remove(grant)
+        with on_record("grant.remove", grant, {"grant_id": grant}):
+            removed = grants.remove(grant)
     else:
-        removed = grants.remove(_wording(grant, resource, user=user, role=role, deny=deny))
+        wording = _wording(grant, resource, user=user, role=role, deny=deny)
+        with on_record("grant.remove", resource, _details(wording)):
+            removed = grants.remove(wording)
     typer.echo(f"removed {_sentence(removed)}")
 
 
@@ -120,7 +111,8 @@ def list_grants(
     config: ConfigOption = None,
 ) -> None:
     """List the grants that hold; those of the settings have no id."""
-    found = _open(config, folder).list(user=user, role=role, resource=resource)
+    grants, _ = _open(config, folder)
+    found = grants.list(user=user, role=role, resource=resource)
     if output is Format.JSON:
         typer.echo(json.dumps([_as_json(grant) for grant in found], indent=2, ensure_ascii=False))
     elif found:
@@ -131,13 +123,22 @@ def list_grants(
         typer.echo("no such grants", err=True)
 
 
-def _open(config: Path | None, folder: str | None) -> Grants:
-    from flight_server.clock import SystemClock  # noqa: PLC0415 - keeps `--help` quick
-    from flight_server.ops.rights import open_grants  # noqa: PLC0415 - as above
+def _open(config: Path | None, folder: str | None) -> tuple[Grants, OnRecord]:
+    """Return the grants of an existing lakehouse, and what puts a change of them on record."""
+    from flight_server.ops.rights import open_grants  # noqa: PLC0415 - keeps `--help` quick
 
-    settings = load_settings(config, folder)
-    existing_lakehouse(settings)
-    return open_grants(settings, SystemClock())
+    opened = open_folder(config, folder)
+    return open_grants(opened.settings, opened.clock), opened.on_record
+
+
+def _details(wording: Wording) -> dict[str, Detail]:
+    return {
+        "privilege": wording.privilege,
+        "resource": wording.resource,
+        "user": wording.user,
+        "role": wording.role,
+        "effect": wording.effect,
+    }
 
 
 def _wording(

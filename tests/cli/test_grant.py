@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from flight_server.audit.spool import waiting
 from tests.cli.test_cli import Run
 
 USER = "one fine pass\n"
@@ -80,3 +81,19 @@ def test_what_cannot_be_is_said_in_a_line(
     assert outcome.err.startswith("error: ")
     assert text in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_changes_are_on_record(run: Run, tmp_path: Path) -> None:
+    run("grant", "add", "read", "primary.sales", "--user", "alice")
+    run("grant", "remove", "read", "primary.sales", "--user", "alice")
+    run("grant", "remove", "none")
+    events = [each.event for each in waiting(tmp_path / ".lakeflight" / "audit")]
+    assert [(e.action, e.resource, str(e.outcome)) for e in events if "grant" in e.action] == [
+        ("grant.add", "primary.sales", "intent"),
+        ("grant.add", "primary.sales", "success"),
+        ("grant.remove", "primary.sales", "intent"),
+        ("grant.remove", "primary.sales", "success"),
+        ("grant.remove", "none", "intent"),
+        ("grant.remove", "none", "refused"),
+    ]
+    assert {e.details["user"] for e in events if e.action == "grant.add"} == {"alice"}
