@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from adbc_driver_manager import Error
 
+from tests.faults.disks import mounted, no_space_left
 from tests.faults.lanes import KEY_OPTION
 from tests.faults.writing import Watched
 from tests.rpc.failures import Failure, failure_in
@@ -40,18 +41,6 @@ STATEMENTS = {
 }
 
 
-@contextmanager
-def mounted(*arguments: str, at: Path) -> Iterator[None]:
-    """Mount something; the test is skipped where that is not allowed."""
-    done = subprocess.run(["mount", *arguments, str(at)], capture_output=True, check=False)
-    if done.returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a server over a disk of DISK_BYTES."""
@@ -69,19 +58,6 @@ def make_table(server: Server) -> None:
             "CREATE TABLE s.t AS SELECT value AS id, CAST(value AS VARCHAR) AS text"
             f" FROM generate_series(1, {SMALL_ROWS})"
         )
-
-
-@contextmanager
-def no_space_left(folder: Path) -> Iterator[None]:
-    """Fill a disk up to its last byte."""
-    ballast = folder / ".ballast"
-    try:
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
-            while True:
-                file.write(b"\0" * 4096)
-        yield
-    finally:
-        ballast.unlink()
 
 
 @contextmanager
