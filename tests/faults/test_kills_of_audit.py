@@ -51,7 +51,7 @@ def one_life(folder: Path, chance: random.Random, life: int) -> dict[str, str]:
             server.process.kill()
             server.process.wait()
         finally:
-            connection.adbc_connection.close()
+            connection.close()
     return done
 
 
@@ -64,7 +64,8 @@ def act(server: Server, name: str) -> list[dict[str, Any]]:
 
 def recorded(server: Server) -> pa.Table:
     act(server, "audit.activity")  # brings all there is into the table
-    return server.fetch("SELECT action, outcome, details FROM system.audit.audit_log")
+    found: pa.Table = server.fetch("SELECT action, outcome, details FROM system.audit.audit_log")
+    return found
 
 
 @pytest.mark.slow
@@ -81,10 +82,7 @@ def test_what_was_acknowledged_right_before_a_kill_is_on_record(tmp_path: Path) 
             if tag is not None:
                 found[tag, row["action"], row["outcome"]] += 1
         (verdict,) = act(server, "audit.verify")
-    expected = {
-        (tag, action, outcome): 1
-        for tag, action in done.items()
-        for outcome in ("intent", "success")
-    }
+    outcomes = ("intent", "success")
+    expected = {(tag, done[tag], outcome): 1 for tag in done for outcome in outcomes}
     assert dict(found) == expected, f"seed {SEED}"
     assert verdict["ok"], verdict
