@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,16 @@ from flight_server.storage.roots import StateLock
 from flight_server.telemetry.meters import Meters
 
 
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    """What there is only while calls are answered."""
+
+    server: LakehouseServer
+    sessions: Sessions
+    counting: Counting
+    guard: Guard
+
+
 class Gateway:
     """One running server.
 
@@ -68,7 +78,6 @@ class Gateway:
         self._monitoring = Monitoring(settings.telemetry, self._meters)
         self._random_bytes = Entropy()
         self._in_flight = InFlight()
-        self._server: LakehouseServer | None = None
         self._pool = WorkerPool(
             _pool_options(settings),
             _worker_configuration(settings),
@@ -83,9 +92,6 @@ class Gateway:
             meters=self._meters,
         )
         self._traces: Traces | None = None
-        self._sessions: Sessions | None = None
-        self._counting: Counting | None = None
-        self._guard: Guard | None = None
         self._audit = AuditLog(
             audit_folder(settings.storage.state_path),
             clock=self._clock,
@@ -93,16 +99,17 @@ class Gateway:
             options=_log_options(settings),
         )
         self._roots = Roots()
+        self._serving: _Serving | None = None
         self.first_password: str | None = None
 
     @property
     def uri(self) -> str:
         """Where clients connect. Raises Unavailable before ``start``."""
-        if self._server is None:
+        if self._serving is None:
             raise errors.Unavailable("the server has not started")
         settings = self._settings.server
         scheme = "grpc" if settings.tls_certificate is None else "grpc+tls"
-        return f"{scheme}://{_host(settings.host)}:{self._server.port}"
+        return f"{scheme}://{_host(settings.host)}:{self._serving.server.port}"
 
     def start(self) -> None:
         """Open the users, start the workers, take over the audit log, then answer calls.
@@ -125,9 +132,7 @@ class Gateway:
             # Its lock would be shared with workers that are forked later: they start from a
             # template that is there by now.
             self._audit.start()
-            self._server = self._build_server(ring, stores)
-            if self._guard is not None:
-                self._guard.start()
+            self._serving = self._serve(ring, stores)
         except errors.LakeflightError:
             self._pool.close()
             raise
@@ -141,18 +146,18 @@ class Gateway:
         False when calls were cut off.
         """
         finished = self._in_flight.drain(self._settings.server.drain_seconds_max)
-        if self._guard is not None:
-            self._guard.stop()
-        if self._sessions is not None:
-            self._sessions.close_all()
+        serving = self._serving
+        if serving is not None:
+            serving.guard.stop()
+            serving.sessions.close_all()
         self._pool.close()
         if finished:  # what was cut off may still write; the locks then end with the process
             self._audit.close()
             self._roots.close()
             if self._state is not None:
                 self._state.close()
-            if self._counting is not None:
-                self._counting.close()
+            if serving is not None:
+                serving.counting.close()
         if self._traces is not None:
             self._traces.close()
         self._monitoring.close()
@@ -162,14 +167,14 @@ class Gateway:
         """Return the process ids of the workers, for measuring."""
         return self._pool.worker_pids()
 
-    def _build_server(self, ring: KeyRing, stores: Stores) -> LakehouseServer:
+    def _serve(self, ring: KeyRing, stores: Stores) -> _Serving:
         settings = self._settings
         sealer = Sealer(
             [derive_key(secret, "tickets") for secret in ring.secrets],
             random_bytes=self._random_bytes,
         )
-        self._counting = self._open_counting(ring.secrets[0])
-        signin = self._build_signin(ring, stores, sealer, throttle=self._counting.throttle)
+        counting = self._open_counting(ring.secrets[0])
+        signin = self._build_signin(ring, stores, sealer, throttle=counting.throttle)
         located = buckets(settings)
         rulebook = governed.open_rulebook(settings.policy_book().grants, located, self._clock)
         parts = Parts(
@@ -180,7 +185,7 @@ class Gateway:
             self._random_bytes,
             self._roots.read_only,
             rulebook,
-            self._counting.limits,
+            counting.limits,
             standing=AccountStanding(stores.users, signin.still),
             grants=Grants(rulebook, stores.users, buckets=lambda: located),
             audit=self._audit,
@@ -190,8 +195,7 @@ class Gateway:
             meters=self._meters,
         )
         built = build_use_cases(parts)
-        use_cases, self._guard = built.use_cases, built.guard
-        self._sessions = use_cases.sessions
+        use_cases = built.use_cases
         recorder = self._recorder(rulebook.version)
         server = LakehouseServer(
             self._address(),
@@ -208,7 +212,8 @@ class Gateway:
             tls=_tls(settings),
         )
         self._monitoring.watch(self._watched(use_cases))
-        return server
+        built.guard.start()
+        return _Serving(server, use_cases.sessions, counting, built.guard)
 
     def _watched(self, use_cases: UseCases) -> Watched:
         roots = [location.root for location in buckets(self._settings).values()]
