@@ -167,7 +167,7 @@ class Definitions:
                 data_change=False,
                 idempotency_key=request.idempotency_key,
             )
-            commit(self._commits, target, redefined)
+            commit(request, self._commits, target, redefined)
 
     def _reshape(
         self, request: Request, target: Target, change: RenameColumn | DropColumns, bound: Bound
@@ -192,6 +192,7 @@ class Definitions:
             )
             is_rename = isinstance(change, RenameColumn)
             commit(
+                request,
                 self._commits,
                 target,
                 Change(

@@ -178,7 +178,7 @@ class Loads:
                 schema=head.schema,
                 idempotency_key=request.idempotency_key,
             )
-            return commit(self._commits, target, change).rows
+            return commit(request, self._commits, target, change).rows
 
     def _fill(
         self,

@@ -137,4 +137,4 @@ class Making:
                 table_id=head.table_id,
                 idempotency_key=request.idempotency_key,
             )
-            return commit(self._commits, target, change, read=filled.read).rows
+            return commit(request, self._commits, target, change, read=filled.read).rows

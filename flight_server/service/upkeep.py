@@ -94,7 +94,7 @@ class Upkeep:
                 schema=head.schema,
                 read_version=head.version,
             )
-            commit(self._commits, target, change)
+            commit(request, self._commits, target, change)
             return _rewritten(files)
 
         return retried(lambda: self._commits.rewriting(target.path), attempt)
@@ -160,7 +160,7 @@ class Upkeep:
                 idempotency_key=request.idempotency_key,
                 name=target.name,
             )
-            commit(self._commits, target, change)
+            commit(request, self._commits, target, change)
 
 
 def _rewritten(files: Sequence[ActiveFile]) -> Rewritten:

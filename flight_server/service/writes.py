@@ -6,7 +6,7 @@ its turn at the table, and begins anew when another writer came in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TypeVar
@@ -86,7 +86,7 @@ class Writes:
                 schema=head.schema,
                 idempotency_key=request.idempotency_key,
             )
-            return commit(self._commits, target, change, read=written.read).rows
+            return commit(request, self._commits, target, change, read=written.read).rows
 
     def _truncate(self, request: Request, target: Target) -> int:
         with self._commits.rewriting(target.path):
@@ -101,7 +101,7 @@ class Writes:
                 table_id=head.table_id,
                 idempotency_key=request.idempotency_key,
             )
-            return commit(self._commits, target, change).rows
+            return commit(request, self._commits, target, change).rows
 
     def _rewrite(
         self, request: Request, command: Update | Delete | Merge, bound: Bound, target: Target
@@ -161,7 +161,7 @@ class Writes:
         )
         if not (change.adds or change.removes or change.idempotency_key):
             return rows
-        return commit(self._commits, target, change, read=written.read).rows
+        return commit(request, self._commits, target, change, read=written.read).rows
 
 
 def _single_rows(parameters: bytes) -> Iterator[bytes]:
@@ -230,7 +230,12 @@ def data_files(written: Written) -> tuple[DataFile, ...]:
 
 
 def commit(
-    commits: Commits, target: Target, change: Change, *, read: Iterable[TableRef] = ()
+    request: Request,
+    commits: Commits,
+    target: Target,
+    change: Change,
+    *,
+    read: Sequence[TableRef] = (),
 ) -> Committed:
     """Commit a change; its new files go away again when nothing refers to them.
 
@@ -248,4 +253,5 @@ def commit(
         raise
     if committed.repeated:
         remove_data_files(target.path, files)
+    request.record.note(tables={**dict.fromkeys(read), target.ref: committed.version})
     return committed

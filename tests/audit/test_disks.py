@@ -23,7 +23,7 @@ from tests.audit.logs import (
     unopened,
     verified,
 )
-from tests.faults.test_full_disks import mounted, no_space_left
+from tests.faults.disks import mounted, no_space_left
 from tests.servers import wait_until
 
 DISK_BYTES = 4 * 1024 * 1024

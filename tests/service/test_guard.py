@@ -307,11 +307,12 @@ def test_a_change_of_somebody_who_is_gone_is_not_committed(
     world.failure = Unauthenticated("gone", code="token_revoked")
     change = Change("WRITE", Author("2", "bob", "r"), adds=files, rows=2)
     with pytest.raises(Unauthenticated):
-        commit(commits, target, change)
+        commit(request(BOB), commits, target, change)
     assert commits.head(folder, name="changed").version == before
     assert {path.name for path in folder.glob("*.parquet")} < kept
     world.failure = None
-    assert commit(commits, target, replace(change, adds=write_files(folder, rows))).rows == 2
+    again = replace(change, adds=write_files(folder, rows))
+    assert commit(request(BOB), commits, target, again).rows == 2
 
 
 # Who stands behind a request

@@ -26,7 +26,7 @@ from flight_server.storage.counters import (
     open_counters,
 )
 from tests.clocks import StandingClock
-from tests.faults.test_full_disks import mounted
+from tests.faults.disks import mounted
 
 KEY = b"k" * 32
 WIDTH, SLOTS = 3, 256

@@ -123,6 +123,8 @@ def test_every_change_is_an_intent_and_an_outcome_without_values(served: Server)
         assert outcome["row_count"] == rows, action
         assert "ledger" in outcome["resource"], action
         assert "hidden" not in json.dumps(outcome["details"]), action
+        changes_rows = action in {"table.insert", "table.update", "table.delete", "table.truncate"}
+        assert ("primary.ledger.t" in outcome["table_versions"]) >= changes_rows, action
 
 
 def test_a_load_is_on_record(served: Server) -> None:
@@ -133,6 +135,17 @@ def test_a_load_is_on_record(served: Server) -> None:
     intent, outcome = trail.of("table.load")
     assert (intent["outcome"], outcome["outcome"]) == ("intent", "success")
     assert (outcome["resource"], outcome["row_count"]) == ("primary.public.loaded", 3)
+
+
+def test_a_change_names_the_tables_that_it_read(served: Server) -> None:
+    trail = Trail(served)
+    with served.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE copied AS SELECT * FROM sales.regions")
+        cursor.execute("INSERT INTO copied SELECT * FROM sales.regions")
+    _, outcome = trail.of("table.insert")
+    versions = outcome["table_versions"]
+    assert versions.keys() == {"primary.public.copied", "primary.sales.regions"}
+    assert versions["primary.public.copied"] == 1
 
 
 def test_refusals_are_on_record_with_their_code(served: Server) -> None:
