@@ -41,8 +41,8 @@ def _login(use_cases: UseCases, request: Request, values: Values) -> Iterator[Va
     yield _login_answer(accounts.login(request, values["username"], values["password"]))
 
 
-def _refresh(use_cases: UseCases, _: Request, values: Values) -> Iterator[Values]:
-    yield _login_answer(use_cases.accounts.refresh(values["refresh_token"]))
+def _refresh(use_cases: UseCases, request: Request, values: Values) -> Iterator[Values]:
+    yield _login_answer(use_cases.accounts.refresh(request, values["refresh_token"]))
 
 
 def _logout(use_cases: UseCases, request: Request, _: Values) -> Iterator[Values]:

@@ -64,11 +64,12 @@ class Accounts:
 
     def login(self, request: Request, username: str, password: str) -> Login:
         """Sign in to stay; raises Unauthenticated."""
-        return self._signin.login(username, password, origin=_origin(request))
+        login = self._signin.login(username, password, origin=_origin(request))
+        return _identified(request, login)
 
-    def refresh(self, refresh_token: str) -> Login:
+    def refresh(self, request: Request, refresh_token: str) -> Login:
         """Go on with a session; raises Unauthenticated."""
-        return self._signin.refresh(refresh_token)
+        return _identified(request, self._signin.refresh(refresh_token))
 
     def logout(self, request: Request) -> str:
         """End the session of a call and return its id; InvalidRequest for a call outside of any."""
@@ -150,6 +151,12 @@ class Accounts:
         if principal.is_admin:
             return self._stores.users.require(username).user_id
         raise NotFound(f"there is no user {username!r}", code="user_not_found")
+
+
+def _identified(request: Request, login: Login) -> Login:
+    """Put on record who it was that called without credentials."""
+    request.record.identify(login.user.user_id, login.user.username, login.session_id)
+    return login
 
 
 def _owner_id(request: Request) -> str | None:

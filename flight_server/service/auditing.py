@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from flight_server.audit.events import Event, Outcome
@@ -115,6 +115,12 @@ class CallRecord:
         self._effect: Effect | None = None
         self._sequence: int | None = None
         self._is_settled = False
+
+    def identify(self, user_id: str, username: str, session_id: str) -> None:
+        """Keep it for the outcome."""
+        self._circumstances = replace(
+            self._circumstances, user_id=user_id, username=username, session_id=session_id
+        )
 
     def about(self, action: str, statement: str = "") -> None:
         """Remember it for a refusal."""

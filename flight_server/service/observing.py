@@ -206,6 +206,10 @@ class ObservedRecord:
         self.rows = 0
         self.bytes = 0
 
+    def identify(self, user_id: str, username: str, session_id: str) -> None:
+        """Pass it on."""
+        self._inner.identify(user_id, username, session_id)
+
     def about(self, action: str, statement: str = "") -> None:
         """Pass it on."""
         if self.effect is None:

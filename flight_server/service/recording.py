@@ -44,6 +44,10 @@ def named(tables: Iterable[TableRef]) -> str:
 class Record(Protocol):
     """What the audit log will say of one call; for the threads of that call, one after another."""
 
+    def identify(self, user_id: str, username: str, session_id: str) -> None:
+        """Say who it turned out to be that called without credentials; for what follows."""
+        ...
+
     def about(self, action: str, statement: str = "") -> None:
         """Say what the call is about, for when it is refused before it intends anything.
 
@@ -125,6 +129,9 @@ class Recorder(Protocol):
 
 class Unrecorded:
     """Implements ``Record`` by forgetting: for what runs outside of any call."""
+
+    def identify(self, user_id: str, username: str, session_id: str) -> None:
+        """Forget it."""
 
     def about(self, action: str, statement: str = "") -> None:
         """Forget it."""

@@ -178,6 +178,22 @@ def test_sign_ins_and_actions_are_on_record_without_secrets(served: Server) -> N
     assert PASSWORD.encode() not in journal
 
 
+def test_a_sign_in_by_action_names_who_it_was(served: Server) -> None:
+    trail = Trail(served)
+    with fl.FlightClient(served.uri) as client:
+        body = json.dumps({"username": "reader", "password": PASSWORD}).encode()
+        (answer,) = client.do_action(("auth.login", body))
+        login = json.loads(answer.body.to_pybytes())
+        body = json.dumps({"refresh_token": login["refresh_token"]}).encode()
+        list(client.do_action(("auth.refresh", body)))
+    by_action = [row for row in trail.of("auth.login") if row["details"].get("username")]
+    for rows in (by_action, trail.of("auth.refresh")):
+        assert [row["outcome"] for row in rows] == ["intent", "success"]
+        assert [row["username"] for row in rows] == [None, "reader"]
+        assert rows[1]["session_id"] == login["session_id"]
+        assert login["refresh_token"] not in json.dumps([row["details"] for row in rows])
+
+
 def test_a_result_that_is_left_early_is_on_record_as_cancelled(served: Server) -> None:
     trail = Trail(served)
     with served.connect() as connection:
