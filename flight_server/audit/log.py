@@ -117,6 +117,7 @@ class AuditLog:
             for event in flushing.openings.interrupted(self._clock.now()):
                 self._journal.append(event)
             flushing.heads.keep(self.head())
+            self._table.make()  # so that it can be read before there is anything in it
         except (OSError, Unavailable) as error:
             _log.error("the audit log starts without being writable: %s", error)
         self._thread.start()

@@ -126,7 +126,7 @@ class AuditTable:
 
         Raises Unavailable; with the code ``commit_unknown`` they may be there all the same.
         """
-        self._make_sure()
+        self.make()
         with self._commits.writing(self.path):
             return self._write(tables, Change("WRITE", _AUTHOR))
 
@@ -167,7 +167,8 @@ class AuditTable:
         for path in self.path.parent.glob(f"{STAGING_PREFIX}*"):
             shutil.rmtree(path, ignore_errors=True)
 
-    def _make_sure(self) -> None:
+    def make(self) -> None:
+        """Make the table if it is not there. Raises Unavailable."""
         if (self.path / LOG_FOLDER).is_dir():
             return
         metadata = self._creation.metadata(

@@ -233,3 +233,10 @@ def test_a_change_whose_time_was_cut_short_is_interrupted(tmp_path: Path) -> Non
         )
         assert rows["outcome"].to_pylist()[:2] == ["intent", "interrupted"]
         assert act(server, "audit.verify")[0]["ok"]
+
+
+def test_the_table_is_there_from_the_start(tmp_path: Path) -> None:
+    build_lakehouse(tmp_path)
+    with running(tmp_path, environment={"LAKEFLIGHT_AUDIT__FLUSH_SECONDS_MAX": "3600"}) as server:
+        assert server.fetch("SELECT * FROM system.audit.audit_log").num_rows == 0
+        assert server.fetch("SELECT * FROM system.usage.activity").num_rows == 0
