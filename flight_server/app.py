@@ -189,7 +189,6 @@ class Gateway:
             standing=AccountStanding(stores.users, signin.still),
             grants=Grants(rulebook, stores.users, buckets=lambda: located),
             audit=self._audit,
-            users=stores.users,
             stores=stores,
             signin=signin,
             meters=self._meters,

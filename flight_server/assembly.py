@@ -13,7 +13,6 @@ from flight_server import errors
 from flight_server.audit.log import audit_folder
 from flight_server.audit.table import TABLE_FOLDER
 from flight_server.auth.stores import Stores
-from flight_server.auth.users import UserStore
 from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
@@ -68,7 +67,6 @@ class Parts:
     rules: Rulebook
     limits: Limits
     audit: Log
-    users: UserStore
     standing: Standing
     grants: Grants
     stores: Stores
@@ -166,7 +164,7 @@ def _accounts(parts: Parts, sessions: Sessions) -> Accounts:
 
 def _usage(parts: Parts, running: Running) -> Usage:
     records = Records(parts.engine)
-    return Usage(records, parts.audit, parts.users, running=running, clock=parts.clock)
+    return Usage(records, parts.audit, parts.stores.users, running=running, clock=parts.clock)
 
 
 def _targets(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-from flight_server.cli.options import existing_lakehouse, load_settings
+import typer
+
+from flight_server.cli.options import align, existing_lakehouse, load_settings
 
 if TYPE_CHECKING:
     from flight_server.auth.stores import Stores
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from flight_server.ops.settings import Settings
     from flight_server.service.recording import Detail
     from flight_server.service.user_administration import UserAdministration
+
+
+T = TypeVar("T")
 
 
 class OnRecord(Protocol):
@@ -69,6 +75,25 @@ def open_folder(config: Path | None, folder: str | None) -> Folder:
         stores, clock=clock, token_seconds=settings.auth.token_seconds_max
     )
     return Folder(settings, clock, stores, administration)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing(Generic[T]):
+    """How things of one kind are listed: their columns, a row of each, and each as JSON."""
+
+    columns: tuple[str, ...]
+    as_row: Callable[[T], tuple[str, ...]]
+    as_json: Callable[[T], dict[str, object]]
+
+    def show(self, found: Sequence[T], output: Format, *, nothing: str) -> None:
+        """Print them; ``nothing`` says on standard error that there are none."""
+        if output is Format.JSON:
+            values = [self.as_json(each) for each in found]
+            typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+        elif found:
+            typer.echo("\n".join(align([self.columns, *map(self.as_row, found)])))
+        else:
+            typer.echo(nothing, err=True)
 
 
 def time_text(moment: datetime) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flight_server.cli.accounts import Format, OnRecord, open_folder
-from flight_server.cli.options import ConfigOption, FolderOption, align
+from flight_server.cli.accounts import Format, Listing, OnRecord, open_folder, time_text
+from flight_server.cli.options import ConfigOption, FolderOption
 from flight_server.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -113,14 +111,9 @@ def list_grants(
     """List the grants that hold; those of the settings have no id."""
     grants, _ = _open(config, folder)
     found = grants.list(user=user, role=role, resource=resource)
-    if output is Format.JSON:
-        typer.echo(json.dumps([_as_json(grant) for grant in found], indent=2, ensure_ascii=False))
-    elif found:
-        typer.echo("\n".join(_as_table(found)))
-    elif (user, role, resource) == (None, None, None):
-        typer.echo("no grants: only administrators see anything", err=True)
-    else:
-        typer.echo("no such grants", err=True)
+    is_all = (user, role, resource) == (None, None, None)
+    nothing = "no grants: only administrators see anything" if is_all else "no such grants"
+    _LISTING.show(found, output, nothing=nothing)
 
 
 def _open(config: Path | None, folder: str | None) -> tuple[Grants, OnRecord]:
@@ -159,9 +152,7 @@ def _sentence(grant: Shown) -> str:
 
 
 def _time(grant: Shown) -> str | None:
-    if grant.created_at is None:
-        return None
-    return grant.created_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if grant.created_at is None else time_text(grant.created_at)
 
 
 def _as_json(grant: Shown) -> dict[str, object]:
@@ -176,20 +167,18 @@ def _as_json(grant: Shown) -> dict[str, object]:
     }
 
 
-def _as_table(grants: Sequence[Shown]) -> list[str]:
-    rows: list[tuple[str, ...]] = [
-        ("effect", "privilege", "resource", "to", "created", "by", "id"),
-    ]
-    rows += [
-        (
-            grant.effect,
-            grant.privilege,
-            grant.resource,
-            _to(grant),
-            _time(grant) or "-",
-            grant.created_by or "-",
-            grant.grant_id or "in the settings",
-        )
-        for grant in grants
-    ]
-    return list(align(rows))
+def _as_row(grant: Shown) -> tuple[str, ...]:
+    return (
+        grant.effect,
+        grant.privilege,
+        grant.resource,
+        _to(grant),
+        _time(grant) or "-",
+        grant.created_by or "-",
+        grant.grant_id or "in the settings",
+    )
+
+
+_LISTING = Listing(
+    ("effect", "privilege", "resource", "to", "created", "by", "id"), _as_row, _as_json
+)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flight_server.cli.accounts import Format, open_folder, time_text
-from flight_server.cli.options import ConfigOption, FolderOption, align
+from flight_server.cli.accounts import Format, Listing, open_folder, time_text
+from flight_server.cli.options import ConfigOption, FolderOption
 
 if TYPE_CHECKING:
     from flight_server.auth.sessions import Session
@@ -45,14 +44,12 @@ def list_sessions(
     stores = open_folder(config, folder).stores
     names = {each.user_id: each.username for each in stores.users.list()}
     found = stores.sessions.live(None if user is None else stores.users.require(user).user_id)
-    if output is Format.JSON:
-        rows = [_as_json(each, names) for each in found]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif found:
-        table = [("session", "user", "since", "until", "address", "client")]
-        typer.echo("\n".join(align(table + [_as_row(each, names) for each in found])))
-    else:
-        typer.echo("nobody is signed in", err=True)
+    listing: Listing[Session] = Listing(
+        ("session", "user", "since", "until", "address", "client"),
+        lambda each: _as_row(each, names),
+        lambda each: _as_json(each, names),
+    )
+    listing.show(found, output, nothing="nobody is signed in")
 
 
 @app.command(epilog=KILL_EXAMPLES)

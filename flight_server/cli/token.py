@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flight_server.cli.accounts import Format, open_folder, time_text
-from flight_server.cli.options import ConfigOption, FolderOption, align
+from flight_server.cli.accounts import Format, Listing, open_folder, time_text
+from flight_server.cli.options import ConfigOption, FolderOption
 
 if TYPE_CHECKING:
     from flight_server.auth.personal import PersonalToken
@@ -76,14 +75,12 @@ def list_tokens(
     stores = open_folder(config, folder).stores
     names = {each.user_id: each.username for each in stores.users.list()}
     found = stores.personal.live(None if user is None else stores.users.require(user).user_id)
-    if output is Format.JSON:
-        rows = [_as_json(each, names) for each in found]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
-    elif found:
-        table = [("token", "user", "name", "since", "until")]
-        typer.echo("\n".join(align(table + [_as_row(each, names) for each in found])))
-    else:
-        typer.echo("there are no personal tokens", err=True)
+    listing: Listing[PersonalToken] = Listing(
+        ("token", "user", "name", "since", "until"),
+        lambda each: _as_row(each, names),
+        lambda each: _as_json(each, names),
+    )
+    listing.show(found, output, nothing="there are no personal tokens")
 
 
 @app.command(epilog=REVOKE_EXAMPLES)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flight_server.cli.accounts import Folder, Format, open_folder, time_text
-from flight_server.cli.options import ConfigOption, FolderOption, align
+from flight_server.cli.accounts import Folder, Format, Listing, open_folder, time_text
+from flight_server.cli.options import ConfigOption, FolderOption
 from flight_server.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -121,12 +120,7 @@ def list_users(
 ) -> None:
     """List the users; passwords and their hashes are never shown."""
     users = open_folder(config, folder).stores.users.list()
-    if output is Format.JSON:
-        typer.echo(json.dumps([_as_json(user) for user in users], indent=2, ensure_ascii=False))
-    elif users:
-        typer.echo("\n".join(_as_table(users)))
-    else:
-        typer.echo("no users yet; the first start of the server makes admin", err=True)
+    _LISTING.show(users, output, nothing="no users yet; the first start of the server makes admin")
 
 
 @app.command(epilog=CHANGE_EXAMPLES)
@@ -289,20 +283,18 @@ def _as_json(user: User) -> dict[str, object]:
     }
 
 
-def _as_table(users: Sequence[User]) -> list[str]:
-    rows: list[tuple[str, ...]] = [
-        ("username", "role", "custom roles", "tier", "active", "e-mail", "created")
-    ]
-    rows += [
-        (
-            user.username,
-            user.role.value,
-            ", ".join(user.custom_roles) or "-",
-            user.subscription_tier,
-            "yes" if user.is_active else "no",
-            user.email or "-",
-            time_text(user.created_at),
-        )
-        for user in users
-    ]
-    return list(align(rows))
+def _as_row(user: User) -> tuple[str, ...]:
+    return (
+        user.username,
+        user.role.value,
+        ", ".join(user.custom_roles) or "-",
+        user.subscription_tier,
+        "yes" if user.is_active else "no",
+        user.email or "-",
+        time_text(user.created_at),
+    )
+
+
+_LISTING = Listing(
+    ("username", "role", "custom roles", "tier", "active", "e-mail", "created"), _as_row, _as_json
+)
