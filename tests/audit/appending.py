@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
-import signal
 import sys
 import tempfile
 import threading
@@ -21,6 +19,7 @@ from pathlib import Path
 from flight_server.audit.events import Event, Outcome
 from flight_server.audit.log import AuditLog, LogOptions, spool
 from flight_server.clock import SystemClock
+from tests.faults.forking import fork_and_kill
 
 OPTIONS = LogOptions(flush_seconds_max=0.02, segment_bytes_max=64 * 1024, compact_files_min=3)
 LANES = 3
@@ -86,23 +85,7 @@ def main() -> None:
     warm_up()
     folder, witness_path = Path(sys.argv[1]), Path(sys.argv[2])
     witnesses = os.open(witness_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    for line in sys.stdin:
-        seed, microseconds = line.split(";")
-        begun, started = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                Writer(folder, witnesses, int(seed)).run(started)
-            except BaseException as error:  # noqa: BLE001 - the file is the only witness
-                os.write(witnesses, f"crashed {error!r}\n".encode())
-            os._exit(1)
-        os.close(started)
-        select.select([begun], [], [], 30)
-        select.select([], [], [], int(microseconds) / 1_000_000)
-        os.close(begun)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        print("done", flush=True)
+    fork_and_kill(lambda seed, started, _: Writer(folder, witnesses, seed).run(started), witnesses)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,41 +12,26 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.audit.logs import opened, rows_of, verified
+from tests.faults.forking import Writers, kill_one, writers_of
 
 KILLS = int(os.environ.get("LAKEFLIGHT_TEST_KILLS", "15"))
 SEED = int(os.environ.get("LAKEFLIGHT_TEST_SEED", "1"))
 
 
 @pytest.fixture
-def writers(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.audit.appending"]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "audit"), str(tmp_path / "witnesses")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    with process:
+def writers(tmp_path: Path) -> Iterator[Writers]:
+    with writers_of("tests.audit.appending", tmp_path / "audit", tmp_path / "witnesses") as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_acknowledged_record_is_there_once(
-    tmp_path: Path, writers: subprocess.Popen[str]
-) -> None:
+def test_every_acknowledged_record_is_there_once(tmp_path: Path, writers: Writers) -> None:
     folder = tmp_path / "audit"
     chance = random.Random(SEED)
-    assert writers.stdin is not None
-    assert writers.stdout is not None
     for number in range(KILLS):
         microseconds = int(chance.uniform(0, 600_000))
-        writers.stdin.write(f"{number + 1};{microseconds}\n")
-        writers.stdin.flush()
-        assert writers.stdout.readline() == "done\n"
+        kill_one(writers, number + 1, microseconds)
         if number % 5 == 0:
             verdict = verified(folder)
             assert verdict.is_intact, f"seed={SEED} kill={number}: {verdict}"

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
-import signal
 import sys
 import threading
 from pathlib import Path
@@ -24,6 +22,7 @@ from flight_server.errors import Conflict
 from flight_server.storage.changes import Author, Change
 from flight_server.storage.commits import Commits
 from flight_server.storage.delta_actions import ActiveFile
+from tests.faults.forking import fork_and_kill
 from tests.storage.writing import data_file
 
 ROWS = pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("n", pa.int64())])
@@ -121,23 +120,10 @@ def main() -> None:
     pa.table({"id": [1], "n": [1]}, schema=ROWS)
     path, journal_path = Path(sys.argv[1]), Path(sys.argv[2])
     journal = os.open(journal_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    for line in sys.stdin:
-        seed, microseconds, *again = line.rstrip("\n").split(";")
-        begun, started = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                Writer(path, journal, int(seed), started=started).run(again)
-            except BaseException as error:  # noqa: BLE001 - the journal is the only witness
-                os.write(journal, f"crashed {error!r}\n".encode())
-            os._exit(1)
-        os.close(started)
-        select.select([begun], [], [], 30)
-        select.select([], [], [], int(microseconds) / 1_000_000)
-        os.close(begun)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        print("done", flush=True)
+    fork_and_kill(
+        lambda seed, started, again: Writer(path, journal, seed, started=started).run(again),
+        journal,
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.faults.committing import ROWS
+from tests.faults.forking import Writers, kill_one, writers_of
 from tests.storage.writing import Written
 
 KILLS = int(os.environ.get("LAKEFLIGHT_TEST_KILLS", "100"))
@@ -80,38 +79,26 @@ class Journal:
 
 
 @pytest.fixture
-def writers(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "tests.faults.committing"]
-    process = subprocess.Popen(
-        [*command, str(tmp_path / "s" / "t"), str(tmp_path / "journal")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).parents[2],
-    )
-    with process:
+def writers(tmp_path: Path) -> Iterator[Writers]:
+    with writers_of(
+        "tests.faults.committing", tmp_path / "s" / "t", tmp_path / "journal"
+    ) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_no_acknowledged_change_is_lost_and_none_is_half_there(
-    tmp_path: Path, writers: subprocess.Popen[str]
+    tmp_path: Path, writers: Writers
 ) -> None:
     table = Written(tmp_path / "s" / "t")
     table.create(schema=ROWS, configuration={"delta.checkpointInterval": "20"})
     journal = Journal(tmp_path / "journal")
     chance = random.Random(SEED)
     again: list[str] = []
-    assert writers.stdin is not None
-    assert writers.stdout is not None
     for number in range(KILLS):
         microseconds = int(chance.uniform(0, 150_000))
-        writers.stdin.write(f"{';'.join([str(number + 1), str(microseconds), *again])}\n")
-        writers.stdin.flush()
-        assert writers.stdout.readline() == "done\n"
+        kill_one(writers, number + 1, microseconds, *again)
         open_ones = journal.read()
         rows: Any = DeltaTable(str(table.path)).to_pyarrow_table()
         found = dict(zip(rows["id"].to_pylist(), rows["n"].to_pylist(), strict=True))
