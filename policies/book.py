@@ -13,23 +13,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policies.names import Principal, Privilege, TableRef
-from policies.rules import Effect, Grant, Resource
+from policies.rules import ColumnMask, Effect, Grant, Label, Resource, RowFilter, SafeView
 
 _RESOURCE_PARTS_MAX = 3
 
 # What the rules for one grantee say of each resource; of several, a deny is what counts.
 Effects = Mapping[Resource, Effect]
+# Whom a rule speaks of: a user name with the id of an account where it matters, or a role.
+_Grantee = tuple[str, str | None] | str
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    # By privilege, user name, and the id of an account where it matters.
-    users: dict[tuple[Privilege, str, str | None], dict[Resource, Effect]] = field(
-        default_factory=dict
-    )
-    roles: dict[tuple[Privilege, str], dict[Resource, Effect]] = field(default_factory=dict)
-    buckets_of_users: dict[tuple[str, str | None], set[str]] = field(default_factory=dict)
-    buckets_of_roles: dict[str, set[str]] = field(default_factory=dict)
+    # Grants on all columns and for all purposes: what nearly all of them are.
+    plain: dict[tuple[Privilege, _Grantee], dict[Resource, Effect]] = field(default_factory=dict)
+    # Those on some columns, or for some purposes.
+    special: dict[tuple[Privilege, _Grantee], list[Grant]] = field(default_factory=dict)
+    buckets: dict[_Grantee, set[str]] = field(default_factory=dict)
+    purposes: dict[_Grantee, set[str]] = field(default_factory=dict)
+    filters: dict[TableRef, list[RowFilter]] = field(default_factory=dict)
+    masks: dict[TableRef, list[ColumnMask]] = field(default_factory=dict)
+    labels: dict[TableRef, list[Label]] = field(default_factory=dict)
+    views: dict[TableRef, SafeView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +43,20 @@ class PolicyBook:
 
     version: str
     grants: tuple[Grant, ...] = ()
+    filters: tuple[RowFilter, ...] = ()
+    masks: tuple[ColumnMask, ...] = ()
+    labels: tuple[Label, ...] = ()
+    views: tuple[SafeView, ...] = ()
     _index: _Index = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_index", _indexed(self.grants))
+        object.__setattr__(self, "_index", _indexed(self))
 
     def effect(self, principal: Principal, privilege: Privilege, ref: TableRef) -> Effect | None:
-        """Return what the rules say, where one matching deny is a deny; None when none matches."""
+        """Return what the rules on a whole table say; None when none matches.
+
+        One matching deny is a deny. Rules on some of its columns say nothing here.
+        """
         bucket, schema = (ref.bucket,), (ref.bucket, ref.schema)
         table = (ref.bucket, ref.schema, ref.table)
         found: Effect | None = None
@@ -58,63 +70,106 @@ class PolicyBook:
 
     def effects(self, principal: Principal, privilege: Privilege) -> Iterator[Effects]:
         """Return what the rules for a user say, and then those for each of their roles."""
-        index, name = self._index, principal.username
-        found: Effects | None = index.users.get((privilege, name, None))
-        if found is not None:
-            yield found
-        found = index.users.get((privilege, name, principal.user_id))
-        if found is not None:
-            yield found
-        for role in (principal.role, *principal.custom_roles):
-            found = index.roles.get((privilege, role))
+        for grantee in _grantees(principal):
+            found = self._index.plain.get((privilege, grantee))
             if found is not None:
                 yield found
+        for grant in self._special(principal, privilege):
+            if grant.columns is None:
+                yield {grant.resource: grant.effect}
+
+    def column_grants(
+        self, principal: Principal, privilege: Privilege, ref: TableRef
+    ) -> Iterator[Grant]:
+        """Return the rules for a principal that speak of some columns of a table."""
+        table = (ref.bucket, ref.schema, ref.table)
+        for grant in self._special(principal, privilege):
+            if grant.columns is not None and grant.resource == table:
+                yield grant
+
+    def purposes(self, principal: Principal) -> frozenset[str]:
+        """Return what the grants let a principal state as the purpose of a session."""
+        index = self._index.purposes
+        return frozenset().union(*(index.get(each, ()) for each in _grantees(principal)))
 
     def speaks_of(self, principal: Principal, bucket: str) -> bool:
         """Whether any rule for this principal, of any privilege, lies in a bucket."""
-        index = self._index
-        return any(
-            bucket in index.buckets_of_users.get((principal.username, user_id), ())
-            for user_id in (None, principal.user_id)
-        ) or any(
-            bucket in index.buckets_of_roles.get(role, ())
-            for role in (principal.role, *principal.custom_roles)
-        )
+        index = self._index.buckets
+        return any(bucket in index.get(grantee, ()) for grantee in _grantees(principal))
+
+    def filters_of(self, ref: TableRef) -> tuple[RowFilter, ...]:
+        """Return the row filters of a table or view, whomever they are for."""
+        return tuple(self._index.filters.get(ref, ()))
+
+    def masks_of(self, ref: TableRef) -> tuple[ColumnMask, ...]:
+        """Return the column masks of a table or view, whomever they are for."""
+        return tuple(self._index.masks.get(ref, ()))
+
+    def labels_of(self, ref: TableRef) -> tuple[Label, ...]:
+        """Return the labels of a table's columns."""
+        return tuple(self._index.labels.get(ref, ()))
+
+    def view(self, ref: TableRef) -> SafeView | None:
+        """Return the AI-safe view of that name."""
+        return self._index.views.get(ref)
+
+    def _special(self, principal: Principal, privilege: Privilege) -> Iterator[Grant]:
+        if self._index.special:
+            for grantee in _grantees(principal):
+                for grant in self._index.special.get((privilege, grantee), ()):
+                    if grant.holds(principal):
+                        yield grant
 
 
-def _indexed(grants: Iterable[Grant]) -> _Index:
+def _grantees(principal: Principal) -> Iterator[_Grantee]:
+    yield (principal.username, None)
+    yield (principal.username, principal.user_id)
+    yield principal.role
+    yield from principal.custom_roles
+
+
+def _indexed(book: PolicyBook) -> _Index:
     index = _Index()
-    for grant in grants:
-        if (grant.user is None) == (grant.role is None):
-            continue  # it speaks of nobody
-        if not 1 <= len(grant.resource) <= _RESOURCE_PARTS_MAX:
-            continue  # it covers nothing
-        if grant.user is not None:
-            effects = index.users.setdefault((grant.privilege, grant.user, grant.user_id), {})
-            buckets = index.buckets_of_users.setdefault((grant.user, grant.user_id), set())
-        else:
-            assert grant.role is not None  # noqa: S101  exactly one of the two, as was just asked
-            effects = index.roles.setdefault((grant.privilege, grant.role), {})
-            buckets = index.buckets_of_roles.setdefault(grant.role, set())
-        if effects.get(grant.resource) is not Effect.DENY:
-            effects[grant.resource] = grant.effect
-        buckets.add(grant.resource[0])
+    for grant in book.grants:
+        _add(index, grant)
+    for row_filter in book.filters:
+        index.filters.setdefault(row_filter.table, []).append(row_filter)
+    for mask in book.masks:
+        index.masks.setdefault(mask.table, []).append(mask)
+    for label in book.labels:
+        index.labels.setdefault(label.table, []).append(label)
+    index.views.update((view.ref, view) for view in book.views)
     return index
 
 
+def _add(index: _Index, grant: Grant) -> None:
+    if (grant.user is None) == (grant.role is None):
+        return  # it speaks of nobody
+    if not 1 <= len(grant.resource) <= _RESOURCE_PARTS_MAX:
+        return  # it covers nothing
+    grantee: _Grantee = grant.role or (grant.user or "", grant.user_id)
+    index.buckets.setdefault(grantee, set()).add(grant.resource[0])
+    if grant.purposes is not None and grant.effect is Effect.ALLOW:
+        index.purposes.setdefault(grantee, set()).update(grant.purposes)
+    if grant.columns is not None or grant.purposes is not None:
+        index.special.setdefault((grant.privilege, grantee), []).append(grant)
+        return
+    effects = index.plain.setdefault((grant.privilege, grantee), {})
+    if effects.get(grant.resource) is not Effect.DENY:
+        effects[grant.resource] = grant.effect
+
+
 def book_of(grants: Iterable[Grant]) -> PolicyBook:
-    """Return the book of these rules; its version is their digest, whatever their order."""
+    """Return the book of these grants alone; its version is their digest, whatever their order."""
     rules = tuple(grants)
+    return PolicyBook(version=digest(rules), grants=rules)
+
+
+def digest(grants: Iterable[Grant]) -> str:
+    """Return a text that differs between two sets of grants that do not say the same."""
     # Written as one text: this is done for all rules whenever one of them changes.
-    said = sorted({_said(grant) for grant in rules})
-    version = hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
-    return PolicyBook(version=version, grants=rules)
-
-
-def _said(grant: Grant) -> tuple[str | Resource, ...]:
-    """Return all that a rule says, for comparison; no name is empty."""
-    names = (grant.user or "", grant.role or "", grant.user_id or "")
-    return (grant.privilege.value, grant.resource, grant.effect.value, *names)
+    said = sorted({json.dumps(row) for row in to_rows(grants)})
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 def to_rows(grants: Iterable[Grant]) -> list[dict[str, Any]]:
@@ -127,6 +182,8 @@ def to_rows(grants: Iterable[Grant]) -> list[dict[str, Any]]:
             "role": grant.role,
             "effect": grant.effect.value,
             "user_id": grant.user_id,
+            "columns": None if grant.columns is None else list(grant.columns),
+            "purposes": None if grant.purposes is None else sorted(grant.purposes),
         }
         for grant in grants
     ]
@@ -142,6 +199,8 @@ def from_rows(rows: Iterable[Mapping[str, Any]]) -> tuple[Grant, ...]:
             role=row["role"],
             effect=Effect(row["effect"]),
             user_id=row["user_id"],
+            columns=None if row["columns"] is None else tuple(row["columns"]),
+            purposes=None if row["purposes"] is None else frozenset(row["purposes"]),
         )
         for row in rows
     )

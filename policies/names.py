@@ -29,17 +29,27 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks, as looked up for this very call."""
+    """Who asks, as looked up for this very call, and what for.
+
+    ``purpose`` is the one that the session states, and may state; ``attributes`` are those of the
+    account, by name, which row filters may ask for.
+    """
 
     user_id: str
     username: str
     role: Role
     custom_roles: frozenset[str] = field(default_factory=frozenset)
+    purpose: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_admin(self) -> bool:
         """Whether this is an administrator."""
         return self.role is Role.ADMIN
+
+    def has_role(self, role: str) -> bool:
+        """Whether this is the base role or one of the custom ones."""
+        return role == self.role or role in self.custom_roles
 
 
 @dataclass(frozen=True, slots=True, order=True)

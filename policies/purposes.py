@@ -1,7 +1,8 @@
-"""What the purpose of an access hides from those who analyse the audit log: the privacy table.
+"""What the purpose of an access hides: the privacy table.
 
-A caller states why they access data; the purpose goes on record with the access, and decides what
-the view of the log for analysts shows of that record. Nothing is hidden in the log itself.
+A caller states why they access data. The purpose decides what they see of the columns that tell of
+a person, and it goes on record with the access, where it decides what the view of the audit log for
+analysts shows of that record. Nothing is hidden in the log itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ class Treatment(StrEnum):
     KEPT = "kept"
     NETWORK = "network"  # of an address only the network that it is in
     DROPPED = "dropped"
+    AGGREGATED = "aggregated"  # only in figures over many rows
+
+
+class DataPart(StrEnum):
+    """What a column of a table tells of a person; a column of such a name does so unasked."""
+
+    USER_ID = "user_id"
+    SOURCE_IP = "source_ip"
+    DEVICE_INFO = "device_info"
+    DATA_CONTENT = "data_content"
 
 
 class Part(StrEnum):
@@ -35,6 +46,17 @@ class Disclosure:
     device: Treatment
     address: Treatment
     reason: str
+    content: Treatment = Treatment.KEPT
+    needs_consent: bool = False
+
+    def of_data(self, part: DataPart) -> Treatment:
+        """Return the treatment of a column that tells this."""
+        return {
+            DataPart.USER_ID: self.user,
+            DataPart.SOURCE_IP: self.address,
+            DataPart.DEVICE_INFO: self.device,
+            DataPart.DATA_CONTENT: self.content,
+        }[part]
 
     def of(self, part: Part) -> Treatment:
         """Return the treatment of a part."""
@@ -49,9 +71,18 @@ _KEPT, _NETWORK, _DROPPED = Treatment.KEPT, Treatment.NETWORK, Treatment.DROPPED
 _ANONYMOUS = (_DROPPED, _DROPPED, _NETWORK)
 
 PURPOSES: Mapping[str, Disclosure] = {
-    "research": Disclosure(*_ANONYMOUS, "what is studied counts, not who studies it"),
-    "analytics": Disclosure(*_ANONYMOUS, "figures over many people need none of them"),
-    "machine_learning": Disclosure(*_ANONYMOUS, "models are made of data, not of who loads them"),
+    "research": Disclosure(
+        *_ANONYMOUS, "what is studied counts, not who studies it", needs_consent=True
+    ),
+    "analytics": Disclosure(
+        *_ANONYMOUS,
+        "figures over many people need none of them",
+        content=Treatment.AGGREGATED,
+        needs_consent=True,
+    ),
+    "machine_learning": Disclosure(
+        *_ANONYMOUS, "models are made of data, not of who loads them", needs_consent=True
+    ),
     "user_view": Disclosure(
         _KEPT, _DROPPED, _NETWORK, "who looked must be known; how and where from is their own"
     ),
@@ -77,6 +108,8 @@ RESOURCE_IS_DATA = ("query", "metadata.", "schema.", "table.", "view.")
 RESOURCE = "resource"
 # A guess of what was dropped could be proven right by the hash of the whole record.
 NEVER_SHOWN = ("prev_hash", "hash")
+# An aggregate over fewer rows than this tells of its members.
+GROUP_ROWS_MIN = 10
 # The bits that are left of an address: IPv4 and IPv6.
 NETWORK_BITS = (24, 48)
 

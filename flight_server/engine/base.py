@@ -9,12 +9,13 @@ A gateway sees an ``Engine``; a worker implements it over DataFusion and is hand
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from flight_server.sql.names import AsOf
+from policies.lens import ShownColumn
 from policies.names import Principal, TableRef
 
 # A value that JSON can hold.
@@ -27,12 +28,15 @@ class Pin:
 
     ``version`` is the Delta version, or None for plain Parquet. ``stamp`` tells two tables apart
     that had the same name and version one after the other; it is opaque and compares by equality.
+    So is ``policy``, which differs when what the caller sees of that state is narrowed otherwise. It
+    tells whether an answer is still good, and binds nobody: a pin is opened under today's policies.
     """
 
     ref: TableRef
     version: int | None
     stamp: str
     as_of: AsOf | None = None
+    policy: str = ""
 
 
 TEMPORARY_BUCKET = "temp"
@@ -158,12 +162,54 @@ class FencedScan:
     columns: tuple[tuple[str, str], ...]
 
 
-Scan = TableScan | ViewScan | FencedScan
+@dataclass(frozen=True, slots=True)
+class KeyFilter:
+    """Rows that are there or not by what one column holds.
+
+    ``keys`` are of the column's type, each once and none NULL. With ``keeps`` only rows are left
+    whose key is among them, else those whose key is not: a NULL is among none. ``stamp`` differs
+    between two sets of keys.
+    """
+
+    column: str
+    keys: pa.Array[Any] = field(compare=False, repr=False)
+    keeps: bool
+    stamp: str
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Some rows and columns of what lies below, in its terms.
+
+    ``conditions`` are SQL without anything to be bound, each of which a row must meet; ``columns``
+    are what is left, each redacted as it says.
+    """
+
+    columns: tuple[ShownColumn, ...]
+    conditions: tuple[str, ...] = ()
+    keys: tuple[KeyFilter, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GovernedScan:
+    """What one principal may see of a table: its narrowings, the first one next to the source.
+
+    With ``group_rows_min`` only aggregates over so many rows of it may leave. ``secret`` is the key
+    of all hashes.
+    """
+
+    source: TableScan
+    narrowings: tuple[Narrowing, ...]
+    group_rows_min: int = 0
+    secret: bytes = field(default=b"", repr=False)
+
+
+Scan = TableScan | ViewScan | FencedScan | GovernedScan
 
 
 def files_of(scan: Scan) -> FileScan | None:
     """Return the files that a scan reads; None for one that reads no files."""
-    source = scan.source if isinstance(scan, FencedScan) else scan
+    source = scan.source if isinstance(scan, FencedScan | GovernedScan) else scan
     return source if isinstance(source, FileScan) else None
 
 

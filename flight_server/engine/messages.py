@@ -52,6 +52,8 @@ def encode_query(query: Query) -> bytes:
                 "username": principal.username,
                 "role": principal.role,
                 "custom_roles": sorted(principal.custom_roles),
+                "purpose": principal.purpose,
+                "attributes": principal.attributes,
             },
             "temporary": temporary and [temporary.schema, sorted(temporary.tables)],
         }
@@ -80,6 +82,8 @@ def decode_query(payload: bytes) -> Query:
             username=who["username"],
             role=Role(who["role"]),
             custom_roles=frozenset(who["custom_roles"]),
+            purpose=who["purpose"],
+            attributes=tuple((name, value) for name, value in who["attributes"]),
         ),
         parameters=values,
         temporary=temporary and Temporary(temporary[0], frozenset(temporary[1])),
@@ -204,17 +208,19 @@ def pin_to_json(pin: Pin) -> list[Any]:
     if pin.as_of is not None:
         time = pin.as_of.time
         as_of = [pin.as_of.version, None if time is None else time.isoformat()]
-    return [pin.ref.bucket, pin.ref.schema, pin.ref.table, pin.version, pin.stamp, as_of]
+    names = (pin.ref.bucket, pin.ref.schema, pin.ref.table)
+    return [*names, pin.version, pin.stamp, as_of, pin.policy]
 
 
 def pin_from_json(data: list[Any]) -> Pin:
     """Read what ``pin_to_json`` wrote."""
-    bucket, schema, table, version, stamp, as_of = data
+    bucket, schema, table, version, stamp, as_of, policy = data
     moment = None
     if as_of is not None:
         time = None if as_of[1] is None else datetime.fromisoformat(as_of[1])
         moment = AsOf(version=as_of[0], time=time)
-    return Pin(ref=TableRef(bucket, schema, table), version=version, stamp=stamp, as_of=moment)
+    ref = TableRef(bucket, schema, table)
+    return Pin(ref=ref, version=version, stamp=stamp, as_of=moment, policy=policy)
 
 
 _ERRORS: Mapping[str, type[errors.LakeflightError]] = {
