@@ -28,8 +28,9 @@ class Pin:
 
     ``version`` is the Delta version, or None for plain Parquet. ``stamp`` tells two tables apart
     that had the same name and version one after the other; it is opaque and compares by equality.
-    So is ``policy``, which differs when what the caller sees of that state is narrowed otherwise. It
-    tells whether an answer is still good, and binds nobody: a pin is opened under today's policies.
+    So is ``policy``, which differs when what the caller sees of that state is narrowed otherwise:
+    it tells whether an answer is still good, and binds nobody. A pin is opened under the policies
+    of the moment.
     """
 
     ref: TableRef
