@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from flight_server.catalog import rule_rows
 from flight_server.catalog.resources import read_resource, write_resource
+from flight_server.catalog.rule_table import Read, RuleTable
 from flight_server.clock import Clock
 from flight_server.errors import InvalidRequest, LimitExceeded, NotFound, Unavailable
 from flight_server.storage.edits import Change
 from flight_server.storage.system import Row, Rows, Snapshot, SystemTable
-from policies.book import PolicyBook, book_of
+from flight_server.storage.system_tables import FILTERS, LABELS, MASKS, SAFE_VIEWS, TableSpec
+from policies.book import PolicyBook, book_of, digest
 from policies.names import Privilege
-from policies.rules import Effect, Grant
+from policies.rules import ColumnMask, Effect, Grant, Label, RowFilter, SafeView
 
 GRANTS_MAX = 20_000
 # What stands in place of a version while the rules cannot be read.
@@ -46,6 +49,8 @@ class StoredGrant:
     created_at: datetime
     created_by: str | None
     user_id: str | None = None
+    columns: tuple[str, ...] | None = None
+    purposes: frozenset[str] | None = None
 
     def rule(self) -> Grant:
         """Return what it says; raises ValueError, or InvalidRequest, when that is unreadable."""
@@ -58,21 +63,59 @@ class StoredGrant:
             role=self.role,
             effect=Effect(self.effect),
             user_id=self.user_id,
+            columns=self.columns,
+            purposes=self.purposes,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What was made of one snapshot; without a book it cannot be read."""
+    """The grants of one snapshot, those of the settings first; None when they cannot be read."""
 
     snapshot: Snapshot
-    book: PolicyBook | None
+    grants: tuple[Grant, ...] | None
+
+
+class Narrowing:
+    """The stored rules that narrow what grants show: one table for each kind."""
+
+    def __init__(self, open_table: Callable[[TableSpec], SystemTable], *, clock: Clock) -> None:
+        self.filters: RuleTable[RowFilter] = RuleTable(
+            open_table(FILTERS), rule_rows.filter_of, name="policy.filters", clock=clock
+        )
+        self.masks: RuleTable[ColumnMask] = RuleTable(
+            open_table(MASKS), rule_rows.mask_of, name="policy.masks", clock=clock
+        )
+        self.labels: RuleTable[Label] = RuleTable(
+            open_table(LABELS), rule_rows.label_of, name="policy.labels", clock=clock
+        )
+        self.views: RuleTable[SafeView] = RuleTable(
+            open_table(SAFE_VIEWS),
+            rule_rows.view_of,
+            name="policy.views",
+            clock=clock,
+            skips_broken=True,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A book, and what it was made of."""
+
+    grants: _Read
+    filters: Read[RowFilter]
+    masks: Read[ColumnMask]
+    labels: Read[Label]
+    views: Read[SafeView]
+    book: PolicyBook
 
 
 class Rulebook:
     """The policies of a lakehouse; safe to use from many threads.
 
-    ``fixed`` are the grants of the settings; without a table there are no others.
+    ``fixed`` are the grants of the settings; without a table there are no others, and without
+    ``narrowing`` nothing narrows what they show. The version of a book names the versions of the
+    tables that it was made of, so that it can be made again.
     """
 
     def __init__(
@@ -80,27 +123,65 @@ class Rulebook:
         fixed: Iterable[Grant],
         table: SystemTable | None = None,
         *,
+        narrowing: Narrowing | None = None,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self.fixed = tuple(fixed)
+        self.narrowing = narrowing
         self._table = table
         self._clock = clock
         self._random_bytes = random_bytes
         self._book = book_of(self.fixed)
         self._read: _Read | None = None
+        self._made: _Made | None = None
 
     def book(self) -> PolicyBook:
         """Return the rules in force now; a look at the disk, and the same book until one changes.
 
         Raises Unavailable when they cannot be read: nothing is allowed then.
         """
-        if self._table is None:
+        if self._table is None or self.narrowing is None:
             return self._book
-        book = self._newest(self._table).book
-        if book is None:
-            raise Unavailable(_UNREADABLE_TEXT)
-        return book
+        grants, rules, made = self._newest(self._table), self.narrowing, self._made
+        filters, masks = rules.filters.read(), rules.masks.read()
+        labels, views = rules.labels.read(), rules.views.read()
+        if (
+            made is None
+            or made.grants is not grants
+            or made.filters is not filters
+            or made.masks is not masks
+            or made.labels is not labels
+            or made.views is not views
+        ):
+            if grants.grants is None:
+                raise Unavailable(_UNREADABLE_TEXT)
+            book = PolicyBook(
+                version=self._version(
+                    g=grants.snapshot.version,
+                    f=filters.version,
+                    m=masks.version,
+                    l=labels.version,
+                    v=views.version,
+                ),
+                grants=grants.grants,
+                filters=tuple(filters.rules.values()),
+                masks=tuple(masks.rules.values()),
+                labels=tuple(labels.rules.values()),
+                views=tuple(views.rules.values()),
+            )
+            made = _Made(grants, filters, masks, labels, views, book)
+            self._made = made
+        return made.book
+
+    def _version(self, **versions: int) -> str:
+        """Return the name of a state of all rules, such as ``g4-f0-m2-l-v1-s5fc2``.
+
+        Each letter is a table, followed by its version, and by nothing where there is none yet; the
+        last one is the digest of the grants of the settings.
+        """
+        parts = [f"{name}{'' if number < 0 else number}" for name, number in versions.items()]
+        return "-".join((*parts, f"s{digest(self.fixed)}"))
 
     def version(self) -> str:
         """Return the version of the rules in force, for the record; never raises."""
@@ -132,6 +213,8 @@ class Rulebook:
             created_at=self._clock.now(),
             created_by=created_by,
             user_id=grant.user_id,
+            columns=grant.columns,
+            purposes=grant.purposes,
         )
         same: StoredGrant | None = None
 
@@ -186,12 +269,12 @@ class Rulebook:
                 # Its denies went with it, and nobody can say what they were.
                 _log.error("the table policy.grants is gone")
                 raise Unavailable(_UNREADABLE_TEXT)
-            read = _Read(snapshot, self._made(snapshot))
+            read = _Read(snapshot, self._grants(snapshot))
             self._read = read
         return read
 
-    def _made(self, snapshot: Snapshot) -> PolicyBook | None:
-        """Return the rules of a snapshot; None when one that may be a deny cannot be read."""
+    def _grants(self, snapshot: Snapshot) -> tuple[Grant, ...] | None:
+        """Return the grants of a snapshot; None when one that may be a deny cannot be read."""
         rules = list(self.fixed)
         for row in snapshot.rows.values():
             try:
@@ -200,17 +283,19 @@ class Rulebook:
                 _log.error("a grant cannot be read, and opens nothing grant_id=%r", row["grant_id"])
                 if row["effect"] != Effect.ALLOW:
                     return None
-        return book_of(rules) if len(rules) > len(self.fixed) else self._book
+        return tuple(rules)
 
 
 def _alike(rows: Rows, grant: Grant) -> list[StoredGrant]:
     """Return the stored grants that say this, whichever account has the user's name."""
     names = (grant.privilege, write_resource(grant.resource), grant.user, grant.role, grant.effect)
-    return [
+    found = [
         _stored(row)
         for row in rows.values()
         if (row["privilege"], row["resource"], row["user"], row["role"], row["effect"]) == names
     ]
+    limits = (grant.columns, grant.purposes)
+    return [each for each in found if (each.columns, each.purposes) == limits]
 
 
 def _stored(row: Row) -> StoredGrant:
@@ -224,6 +309,8 @@ def _stored(row: Row) -> StoredGrant:
         created_at=row["created_at"],
         created_by=row["created_by"],
         user_id=row["user_id"],
+        columns=None if row["columns"] is None else tuple(row["columns"]),
+        purposes=None if row["purposes"] is None else frozenset(row["purposes"]),
     )
 
 
@@ -238,4 +325,6 @@ def _row(grant: StoredGrant) -> Row:
         "created_at": grant.created_at,
         "created_by": grant.created_by,
         "user_id": grant.user_id,
+        "columns": None if grant.columns is None else list(grant.columns),
+        "purposes": None if grant.purposes is None else sorted(grant.purposes),
     }

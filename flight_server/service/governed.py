@@ -10,7 +10,7 @@ from typing import Any
 
 from flight_server.catalog.folders import Kind, is_name
 from flight_server.catalog.registry import Entry, Registry
-from flight_server.catalog.rulebook import Rulebook
+from flight_server.catalog.rulebook import Narrowing, Rulebook
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
@@ -34,13 +34,14 @@ from flight_server.errors import (
 from flight_server.service import audit_views, information_schema
 from flight_server.service.browse import Browser, reads_text
 from flight_server.service.information_schema import INFORMATION_SCHEMA
+from flight_server.service.narrowing import EVERYTHING, Narrowed, Narrower
 from flight_server.service.opening import Opener
 from flight_server.sql.names import AsOf, parse_history_name
 from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snapshot
 from flight_server.storage.system import SystemTable
-from flight_server.storage.system_tables import GRANTS, VIEWS
+from flight_server.storage.system_tables import GRANTS, VIEWS, TableSpec
 from policies.book import PolicyBook, from_rows, to_rows
 from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, TableRef
@@ -65,11 +66,13 @@ class GovernedTables:
         opener: Opener,
         registry: Registry,
         *,
+        narrower: Narrower,
         temporary_root: Path | None = None,
     ) -> None:
         self._browser = browser
         self._opener = opener
         self._registry = registry
+        self._narrower = narrower
         self._temporary_root = temporary_root
 
     def open(
@@ -92,9 +95,11 @@ class GovernedTables:
             open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
             return open_view(entry, principal, as_of=as_of, pin=pin)
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
-        scan = self._scan(entry, snapshot)
+        narrowed = self._narrowed(entry, snapshot, principal)
+        scan = narrowed.scan(self._scan(entry, snapshot))
         as_of = pin.as_of if pin else as_of
-        return GovernedTable(Pin(ref, snapshot.version, snapshot.stamp, as_of), scan)
+        policy = narrowed.stamp
+        return GovernedTable(Pin(ref, snapshot.version, snapshot.stamp, as_of, policy), scan)
 
     def files(self, pin: Pin, principal: Principal) -> FileScan:
         """Return the active files of exactly that state of a table, for rewriting some of them.
@@ -108,6 +113,11 @@ class GovernedTables:
         if isinstance(entry, View) or entry.kind is not Kind.DELTA:
             raise Unsupported(f"{pin.ref} is no Delta table: its rows cannot be changed")
         snapshot = self._opener.open(entry, pin=pin)
+        if self._narrowed(entry, snapshot, principal) is not EVERYTHING:
+            # They hold rows and values that are hidden from whoever changes the table.
+            raise Unsupported(
+                f"rows of {pin.ref} cannot be changed by those who see a part of them"
+            )
         is_partitioned_finely = (
             snapshot.reading is Reading.PROVIDER
             and len(snapshot.file_sets) > PARTITION_TUPLES_MAX
@@ -134,7 +144,8 @@ class GovernedTables:
             open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
             return open_view(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
-        return Pin(ref, snapshot.version, snapshot.stamp, as_of)
+        policy = self._narrowed(entry, snapshot, principal).stamp
+        return Pin(ref, snapshot.version, snapshot.stamp, as_of, policy)
 
     def check(self, ref: TableRef, principal: Principal) -> None:
         """Raise NotFound when there is no such table for somebody, or no longer."""
@@ -142,6 +153,12 @@ class GovernedTables:
             self._check_made(ref, principal, as_of=None)
         else:
             self._look_up(principal, _base_of_history(ref) or ref)
+
+    def _narrowed(self, entry: Entry, snapshot: Snapshot, principal: Principal) -> Narrowed:
+        if entry.ref.bucket == TEMPORARY_BUCKET:
+            return EVERYTHING  # of whoever made it, and gone with their session
+        schema = without_metadata(snapshot.schema)
+        return self._narrower.narrowed(principal, entry.ref, schema, paths=snapshot.paths)
 
     def _look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
         if ref.bucket != TEMPORARY_BUCKET:
@@ -228,10 +245,20 @@ def open_rulebook(
 ) -> Rulebook:
     """Return the rules in force: ``fixed``, and those kept in the server's own bucket."""
     system = buckets.get(SYSTEM_BUCKET)
-    table = None
-    if system is not None:
-        table = SystemTable(system.root, GRANTS, clock=clock, random_bytes=os.urandom)
-    return Rulebook(fixed, table, clock=clock, random_bytes=os.urandom)
+    if system is None:
+        return Rulebook(fixed, clock=clock, random_bytes=os.urandom)
+    root = system.root
+
+    def table(spec: TableSpec) -> SystemTable:
+        return SystemTable(root, spec, clock=clock, random_bytes=os.urandom)
+
+    return Rulebook(
+        fixed,
+        table(GRANTS),
+        narrowing=Narrowing(table, clock=clock),
+        clock=clock,
+        random_bytes=os.urandom,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +289,13 @@ def build(
     placed = {} if log_path is None else {AUDIT_LOG: log_path}
     registry = Registry(buckets, views, own_views=audit_views.AUDIT_VIEWS, placed=placed)
     browser = Browser(registry, opener, book)
-    tables = GovernedTables(browser, opener, registry, temporary_root=temporary_root(buckets))
+    tables = GovernedTables(
+        browser,
+        opener,
+        registry,
+        narrower=Narrower(book),
+        temporary_root=temporary_root(buckets),
+    )
     return Governed(registry, views, opener, browser, tables)
 
 

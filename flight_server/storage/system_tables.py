@@ -108,6 +108,84 @@ GRANTS = TableSpec(
             pa.field("created_by", pa.string()),
             # Names of accounts that are gone may be taken again; ids are not.
             pa.field("user_id", pa.string()),
+            pa.field("columns", pa.list_(pa.string())),
+            pa.field("purposes", pa.list_(pa.string())),
+        )
+    ),
+)
+
+# The table or view that a rule is on, and whom it is for.
+_RULE = _columns(
+    pa.field("rule", pa.string(), nullable=False),  # bucket/schema/table/name: none holds a slash
+    pa.field("bucket", pa.string(), nullable=False),
+    pa.field("schema", pa.string(), nullable=False),
+    pa.field("table", pa.string(), nullable=False),
+    pa.field("name", pa.string(), nullable=False),
+    pa.field("user", pa.string()),
+    pa.field("user_id", pa.string()),
+    pa.field("role", pa.string()),
+    pa.field("except_roles", pa.list_(pa.string())),
+    pa.field("created_at", _TIME, nullable=False),
+    pa.field("created_by", pa.string()),
+)
+_REDACTION = _columns(
+    pa.field("kind", pa.string(), nullable=False),
+    pa.field("keep_prefix", pa.int64(), nullable=False),
+    pa.field("keep_suffix", pa.int64(), nullable=False),
+    pa.field("domain", pa.string()),
+    pa.field("to", pa.string()),
+)
+
+FILTERS = TableSpec(
+    name="policy/filters",
+    key="rule",
+    schema=pa.schema([*_RULE, pa.field("condition", pa.string(), nullable=False)]),
+)
+
+MASKS = TableSpec(
+    name="policy/masks",
+    key="rule",
+    schema=pa.schema([*_RULE, pa.field("column", pa.list_(pa.string())), *_REDACTION]),
+)
+
+LABELS = TableSpec(
+    name="policy/labels",
+    key="label",
+    schema=pa.schema(
+        _columns(
+            pa.field("label", pa.string(), nullable=False),  # bucket/schema/table/column/part
+            pa.field("bucket", pa.string(), nullable=False),
+            pa.field("schema", pa.string(), nullable=False),
+            pa.field("table", pa.string(), nullable=False),
+            pa.field("column", pa.string(), nullable=False),
+            pa.field("part", pa.string(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("created_by", pa.string()),
+        )
+    ),
+)
+
+SAFE_VIEWS = TableSpec(
+    name="policy/views",
+    key="view",
+    schema=pa.schema(
+        _columns(
+            pa.field("view", pa.string(), nullable=False),  # bucket/schema/name
+            pa.field("bucket", pa.string(), nullable=False),
+            pa.field("schema", pa.string(), nullable=False),
+            pa.field("name", pa.string(), nullable=False),
+            pa.field("base_bucket", pa.string(), nullable=False),
+            pa.field("base_schema", pa.string(), nullable=False),
+            pa.field("base_table", pa.string(), nullable=False),
+            pa.field("columns", pa.list_(pa.string())),
+            pa.field("column_types", pa.list_(pa.string())),
+            pa.field("row_filter", pa.string()),
+            pa.field("redactions", pa.string(), nullable=False),  # JSON, by path
+            pa.field("description", pa.string()),
+            pa.field("tags", pa.list_(pa.string())),
+            pa.field("arrow_schema", pa.binary(), nullable=False),
+            pa.field("created_at", _TIME, nullable=False),
+            pa.field("created_by", pa.string()),
         )
     ),
 )
