@@ -16,10 +16,10 @@ from flight_server.audit.columns import SCHEMA
 from flight_server.catalog.views import View
 from flight_server.engine.base import FencedScan, RowScan, TableScan
 from flight_server.sql.names import literal, quoted
+from flight_server.sql.networks import network
 from policies.names import Principal, TableRef
 from policies.purposes import (
     COLUMNS,
-    NETWORK_BITS,
     OTHERWISE,
     RESOURCE,
     RESOURCE_IS_DATA,
@@ -55,12 +55,6 @@ _SHOWN = (
     *("timestamp", "audit_id", "user_id", "username", "session_id", "action", "resource"),
     *("purpose", "outcome", "details", "row_count", "byte_count", "engine_ms", "duration_ms"),
     *("table_versions", "policy_version", "request_id", "ip_address", "user_agent"),
-)
-_IPV4 = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$"
-_IPV6_STARTS = (
-    r"^([0-9a-f]{1,4}:[0-9a-f]{1,4}:[0-9a-f]{1,4}):.*$",
-    r"^([0-9a-f]{1,4}:[0-9a-f]{1,4})::.*$",
-    r"^([0-9a-f]{1,4})::.*$",
 )
 
 
@@ -108,7 +102,7 @@ def _shown(column: str, part: Part, *, unless: str | None = None) -> str:
     """
     ways = {
         Treatment.KEPT: quoted(column),
-        Treatment.NETWORK: network(column),
+        Treatment.NETWORK: network(quoted(column)),
         Treatment.DROPPED: "''",
     }
     branches = [] if unless is None else [f"WHEN {unless} THEN {quoted(column)}"]
@@ -126,22 +120,6 @@ def _is_about_data() -> str:
         else f"action = {literal(start)}"
         for start in RESOURCE_IS_DATA
     )
-
-
-def network(column: str) -> str:
-    """Return the SQL of the network that an address is in, an empty text for none.
-
-    Addresses are written as RFC 5952 says, so what stands before ``::`` is what is not zero.
-    """
-    name, (bits, bits6) = quoted(column), NETWORK_BITS
-    branches = [
-        f"WHEN regexp_like({name}, '{_IPV4}') THEN regexp_replace({name}, '[0-9]+$', '0/{bits}')"
-    ]
-    for start in _IPV6_STARTS:
-        kept = f"regexp_replace({name}, '{start}', '\\1::/{bits6}')"
-        kept = f"regexp_replace({kept}, '(:0)+::', '::')"
-        branches.append(f"WHEN regexp_like({name}, '{start}') THEN {kept}")
-    return f"CASE {' '.join(branches)} ELSE '' END"
 
 
 def _view(

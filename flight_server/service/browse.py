@@ -18,6 +18,7 @@ from flight_server.service.opening import Opener
 from flight_server.sql.names import parse_history_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
+from policies.lens import visible_columns
 from policies.names import Principal, Privilege, TableRef
 
 BASE_TABLE = "BASE TABLE"
@@ -124,7 +125,15 @@ class Browser:
                 return information_schema.SCHEMAS[ref.table]
             raise self.missing(principal, ref)
         found = self._visible(principal, ref)
-        return found.arrow_schema if isinstance(found, View) else self._opener.open(found).schema
+        if isinstance(found, View):
+            return found.arrow_schema
+        schema = self._opener.open(found).schema
+        if ref.bucket == SYSTEM_BUCKET:
+            return schema
+        shown = visible_columns(self._book(), principal, ref, schema.names)
+        if len(shown) == len(schema):
+            return schema
+        return pa.schema([schema.field(name) for name in shown])
 
     def look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
         """Find a table or view for somebody who may read it.
@@ -138,11 +147,11 @@ class Browser:
         return found
 
     def _visible(self, principal: Principal, ref: TableRef) -> Entry | View:
-        if may_see(self._book(), principal, ref):
-            found = self._registry.find(ref) or self._registry.find_view(ref)
-            if found is not None:
-                return found
-        raise self.missing(principal, ref)
+        # Looked for whoever asks: how long it takes must not tell that there is something.
+        found = self._registry.find(ref) or self._registry.find_view(ref)
+        if found is None or not may_see(self._book(), principal, ref):
+            raise self.missing(principal, ref)
+        return found
 
     def find(self, principal: Principal, ref: TableRef) -> Entry:
         """Find a table as ``look_up`` does; raises Unsupported for a view."""

@@ -44,7 +44,7 @@ class Hidden(Protocol):
         ...
 
     def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
-        """Return the people who have agreed to a purpose, in the type of the column that names them.
+        """Return who has agreed to a purpose, in the type of the column that names people.
 
         Raises InvalidRequest (``policy_misfit``) for a column that cannot name people.
         """

@@ -16,7 +16,8 @@ from flight_server.engine.base import BatchLimits, FencedScan, FileScan, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import LakeflightError, NotFound, PermissionDenied, Unsupported
-from flight_server.service.audit_views import AUDIT_VIEWS, network
+from flight_server.service.audit_views import AUDIT_VIEWS
+from flight_server.sql.networks import network
 from flight_server.sql.names import AsOf, literal
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX
 from policies.names import Principal, Role, TableRef
