@@ -17,8 +17,8 @@ from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import LakeflightError, NotFound, PermissionDenied, Unsupported
 from flight_server.service.audit_views import AUDIT_VIEWS
-from flight_server.sql.networks import network
 from flight_server.sql.names import AsOf, literal
+from flight_server.sql.networks import network
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX
 from policies.names import Principal, Role, TableRef
 from policies.purposes import PURPOSES, Part, Treatment, disclosure
@@ -406,7 +406,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> LocalEngine:
         ("::ffff:c000:201", None),
         ("bob@example.com", None),
         ("203.0.113.77 (bob)", None),
-        ("2001:db8:1:2:3:4:5:6:bob", "2001:db8:1::/48"),
+        ("2001:db8:1:2:3:4:5:6:bob", None),
+        ("999.0.113.77", None),
         ("", None),
     ],
 )
