@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,12 +147,20 @@ class GovernedTables:
         policy = self._narrowed(entry, snapshot, principal).stamp
         return Pin(ref, snapshot.version, snapshot.stamp, as_of, policy)
 
-    def check(self, ref: TableRef, principal: Principal) -> None:
-        """Raise NotFound when there is no such table for somebody, or no longer."""
-        if ref.schema == INFORMATION_SCHEMA:
-            self._check_made(ref, principal, as_of=None)
-        else:
-            self._look_up(principal, _base_of_history(ref) or ref)
+    def renewed(self, pin: Pin, principal: Principal) -> Pin:
+        """Return the same state of a table under the policies of this moment.
+
+        Raises NotFound when there is no such table for somebody, or no longer, and as ``open`` does
+        for a pin.
+        """
+        if pin.ref.schema == INFORMATION_SCHEMA:
+            self._check_made(pin.ref, principal, as_of=None)
+            return pin
+        entry = self._look_up(principal, _base_of_history(pin.ref) or pin.ref)
+        if isinstance(entry, View) or pin.ref != entry.ref or pin.ref.bucket == SYSTEM_BUCKET:
+            return pin
+        snapshot = self._opener.open(entry, pin=pin)
+        return replace(pin, policy=self._narrowed(entry, snapshot, principal).stamp)
 
     def _narrowed(self, entry: Entry, snapshot: Snapshot, principal: Principal) -> Narrowed:
         if entry.ref.bucket == TEMPORARY_BUCKET:

@@ -65,8 +65,11 @@ class Pins(Protocol):
         """Name the state that a table would be opened at for somebody; raises as opening does."""
         ...
 
-    def check(self, ref: TableRef, principal: Principal) -> None:
-        """Raise NotFound when there is no such table for somebody, or no longer."""
+    def renewed(self, pin: Pin, principal: Principal) -> Pin:
+        """Return the same state under the policies of this moment.
+
+        Raises NotFound when there is no such table for somebody, or no longer.
+        """
         ...
 
 
@@ -144,8 +147,8 @@ class Queries:
             temporary=_temporary_from_json(request, payload),
         )
         self._intend(request, query, payload["query_id"])
-        for pin in query.pins:
-            self._check(request, pin)
+        # What is hidden since the ticket was made is hidden, and no result from before is good.
+        query = replace(query, pins=tuple(self._renewed(request, pin) for pin in query.pins))
         with self._running.enter(
             request, query.sql, kind=Kind.QUERY, query_id=payload["query_id"]
         ) as run:
@@ -205,14 +208,17 @@ class Queries:
             temporary=request.temporary,
         )
 
-    def _check(self, request: Request, pin: Pin) -> None:
-        """Raise NotFound for a table that the caller, or this session of theirs, may not read."""
+    def _renewed(self, request: Request, pin: Pin) -> Pin:
+        """Return a pin under the policies of this moment.
+
+        Raises NotFound for a table that the caller, or this session of theirs, may not read.
+        """
         own = None if request.temporary is None else request.temporary.schema
         if pin.ref.bucket == TEMPORARY_BUCKET and pin.ref.schema != own:
             raise errors.NotFound(
                 f"the table {pin.ref.table} does not exist", code="table_not_found"
             )
-        self._tables.check(pin.ref, request.principal)
+        return self._tables.renewed(pin, request.principal)
 
     def _planned(self, request: Request, schema: pa.Schema, payload: dict[str, JSON]) -> Planned:
         now = self._clock.now()
