@@ -147,6 +147,13 @@ class GovernedTables:
         policy = self._narrowed(entry, snapshot, principal).stamp
         return Pin(ref, snapshot.version, snapshot.stamp, as_of, policy)
 
+    def check(self, ref: TableRef, principal: Principal) -> None:
+        """Raise NotFound when there is no such table for somebody, or no longer."""
+        if ref.schema == INFORMATION_SCHEMA:
+            self._check_made(ref, principal, as_of=None)
+        else:
+            self._look_up(principal, _base_of_history(ref) or ref)
+
     def renewed(self, pin: Pin, principal: Principal) -> Pin:
         """Return the same state of a table under the policies of this moment.
 
