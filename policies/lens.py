@@ -24,6 +24,7 @@ from policies.rules import (
 )
 
 NETWORK = "network"
+_TELLING_NAMES = frozenset(part.value for part in DataPart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,7 @@ def _labels(
 ) -> tuple[tuple[str, DataPart], ...]:
     """Return the columns that tell of a person: those labelled, and those of telling names."""
     found = {(label.column, label.part) for label in book.labels_of(ref)}
-    found.update((name, DataPart(name)) for name in columns if name in set(DataPart))
+    found.update((name, DataPart(name)) for name in columns if name in _TELLING_NAMES)
     return tuple(sorted(found))
 
 
