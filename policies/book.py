@@ -55,7 +55,8 @@ class PolicyBook:
     def effect(self, principal: Principal, privilege: Privilege, ref: TableRef) -> Effect | None:
         """Return what the rules on a whole table say; None when none matches.
 
-        One matching deny is a deny. Rules on some of its columns say nothing here.
+        One matching deny is a deny. Rules on reading some of its columns say nothing here; there is
+        nothing else that could be done to columns alone, so a deny of that is one of the table.
         """
         bucket, schema = (ref.bucket,), (ref.bucket, ref.schema)
         table = (ref.bucket, ref.schema, ref.table)
@@ -75,16 +76,17 @@ class PolicyBook:
             if found is not None:
                 yield found
         for grant in self._special(principal, privilege):
-            if grant.columns is None:
+            if grant.columns is None or (
+                privilege is not Privilege.READ and grant.effect is Effect.DENY
+            ):
                 yield {grant.resource: grant.effect}
 
     def column_grants(
         self, principal: Principal, privilege: Privilege, ref: TableRef
     ) -> Iterator[Grant]:
         """Return the rules for a principal that speak of some columns of a table."""
-        table = (ref.bucket, ref.schema, ref.table)
         for grant in self._special(principal, privilege):
-            if grant.columns is not None and grant.resource == table:
+            if grant.columns is not None and grant.covers(ref):
                 yield grant
 
     def purposes(self, principal: Principal) -> frozenset[str]:

@@ -56,6 +56,8 @@ def _decide(
         return Decision(allowed=True, reason=f"the records in {ref}")
     if effect is Effect.ALLOW:
         return Decision(allowed=True, reason=f"a grant of {privilege} on {ref}")
-    if any(grant.effect is Effect.ALLOW for grant in book.column_grants(principal, privilege, ref)):
+    if privilege is Privilege.READ and any(
+        grant.effect is Effect.ALLOW for grant in book.column_grants(principal, privilege, ref)
+    ):
         return Decision(allowed=True, reason=f"a grant of {privilege} on columns of {ref}")
     return Decision(allowed=False, reason=f"no grant of {privilege} on {ref}")

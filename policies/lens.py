@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from policies.book import PolicyBook
 from policies.names import Principal, Privilege, TableRef
-from policies.purposes import GROUP_ROWS_MIN, PURPOSES, DataPart, Disclosure, Treatment
+from policies.purposes import GROUP_ROWS_MIN, DataPart, Disclosure, Treatment, disclosure
 from policies.rules import (
     NULLED,
     ColumnMask,
@@ -80,7 +80,10 @@ def visible_columns(
     denied: set[str] = set()
     for grant in book.column_grants(principal, Privilege.READ, ref):
         (denied if grant.effect is Effect.DENY else allowed).update(grant.columns or ())
-    is_whole = principal.is_admin or book.effect(principal, Privilege.READ, ref) is Effect.ALLOW
+    effect = book.effect(principal, Privilege.READ, ref)
+    if effect is Effect.DENY:
+        return ()
+    is_whole = principal.is_admin or effect is Effect.ALLOW
     return tuple(name for name in columns if name not in denied and (is_whole or name in allowed))
 
 
@@ -102,21 +105,23 @@ def narrow(
     masks = tuple(each for each in book.masks_of(ref) if each.to.includes(principal))
     redactions = [(mask.column, mask.redaction) for mask in masks]
     labels = _labels(book, ref, columns)
-    disclosure = PURPOSES.get(principal.purpose) if principal.purpose is not None else None
+    # One that nobody has described shows nobody.
+    shows = None if principal.purpose is None else disclosure(principal.purpose)
     subjects: tuple[str, ...] = ()
     group_rows_min = 0
-    if disclosure is not None:
-        redactions += _of_purpose(disclosure, labels)
-        if disclosure.needs_consent:
+    if shows is not None:
+        redactions += _of_purpose(shows, labels)
+        if shows.needs_consent:
             subjects = tuple(name for name, part in labels if part is DataPart.USER_ID)
-        if disclosure.content is Treatment.AGGREGATED:
+        if shows.content is Treatment.AGGREGATED:
             group_rows_min = GROUP_ROWS_MIN
+    spoken_of = {path[0] for path, _ in redactions} | set(subjects)
     return TableView(
         columns=tuple(ShownColumn(name, _redacted(ref, name, redactions)) for name in shown),
         conditions=tuple(sorted({each.condition for each in filters})),
         subjects=subjects,
         group_rows_min=group_rows_min,
-        missing=tuple(sorted({path[0] for path, _ in redactions} - set(columns))),
+        missing=tuple(sorted(spoken_of - set(columns))),
         filters=filters,
         masks=masks,
         labels=labels,
@@ -144,11 +149,11 @@ def _labels(
 
 
 def _of_purpose(
-    disclosure: Disclosure, labels: Iterable[tuple[str, DataPart]]
+    shown: Disclosure, labels: Iterable[tuple[str, DataPart]]
 ) -> list[tuple[ColumnPath, Redaction]]:
     found: list[tuple[ColumnPath, Redaction]] = []
     for column, part in labels:
-        treatment = disclosure.of_data(part)
+        treatment = shown.of_data(part)
         if treatment is Treatment.DROPPED:
             found.append(((column,), NULLED))
         elif treatment is Treatment.NETWORK:
