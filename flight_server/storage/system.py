@@ -49,7 +49,7 @@ from flight_server.storage.durable import make_folder, remove_files, write_once
 from flight_server.storage.edits import Change, Edit, Row, Rows, Waiting, apply
 from flight_server.storage.marks import ChangeMark
 from flight_server.storage.retention import forget_versions
-from flight_server.storage.system_tables import TableSpec
+from flight_server.storage.system_tables import TableSpec, rows_by_key
 
 __all__ = ["Change", "Row", "Rows", "Snapshot", "SystemTable"]
 
@@ -155,6 +155,22 @@ class SystemTable:
                 self._work_off(self._next_batch())
         return waiting.outcome()
 
+    def make(self) -> None:
+        """Make the table without a row where there is none, so that it can be read.
+
+        Raises Unavailable when the disk refuses.
+        """
+        with self._writing, self._turn():
+            before = self.snapshot()
+            if before.version >= 0:
+                return
+            try:
+                # Of two who make it at once, one is too late and finds it made.
+                self._commit(before, before.rows)
+            except OSError as error:
+                raise self._unavailable("written", error) from None
+            self._mark.change()
+
     def _next_batch(self) -> list[Waiting[Snapshot]]:
         return [self._queue.popleft() for _ in range(min(len(self._queue), EDITS_MAX))]
 
@@ -195,7 +211,8 @@ class SystemTable:
         raise Conflict(f"too many writers at once table={self._title}")
 
     def _read(self, rows: Sequence[Row]) -> dict[str, Row]:
-        return self._by_key(pa.Table.from_pylist([dict(row) for row in rows], self._spec.schema))
+        made = pa.Table.from_pylist([dict(row) for row in rows], self._spec.schema)
+        return rows_by_key(made, self._spec)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -259,7 +276,7 @@ class SystemTable:
             actions = pa.table(table.get_add_actions(flatten=True))
             files = tuple(str(path) for path in actions["path"].to_pylist())
             protocol = table.protocol()
-            rows = self._by_key(table.to_pyarrow_table())
+            rows = rows_by_key(table.to_pyarrow_table(), self._spec)
             outgrown = self._outgrown(table)
         except (DeltaError, OSError, ValueError, pa.ArrowException) as error:
             raise self._unavailable("read", error) from None
@@ -289,14 +306,6 @@ class SystemTable:
             name=metadata.name,
             created_ms=metadata.created_time,
         )
-
-    def _by_key(self, table: pa.Table) -> dict[str, Row]:
-        rows: dict[str, Row] = {}
-        for row in table.to_pylist():
-            # A column that this version of the server added is missing from older tables.
-            full = {name: row.get(name) for name in self._spec.schema.names}
-            rows[str(full[self._spec.key])] = MappingProxyType(full)
-        return rows
 
     def _commit(self, before: Snapshot, rows: Rows) -> Snapshot | None:
         """Write one version; None when another writer took its number."""

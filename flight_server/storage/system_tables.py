@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +21,16 @@ class TableSpec:
     key: str
     schema: pa.Schema
     history_versions_min: int | None = None
+
+
+def rows_by_key(table: pa.Table, spec: TableSpec) -> dict[str, Mapping[str, Any]]:
+    """Return the rows of a state of one of these tables by their keys, in all its columns."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    for row in table.to_pylist():
+        # A column that this version of the server added is missing from older tables.
+        full = {name: row.get(name) for name in spec.schema.names}
+        rows[str(full[spec.key])] = MappingProxyType(full)
+    return rows
 
 
 _TIME = pa.timestamp("us", tz="UTC")
