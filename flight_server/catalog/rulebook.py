@@ -195,7 +195,7 @@ class Rulebook:
 
         Raises Unavailable.
         """
-        found = [_stored(row) for row in self._rows().values()]
+        found = [stored_grant(row) for row in self._rows().values()]
         return tuple(sorted(found, key=lambda grant: (grant.created_at, grant.grant_id)))
 
     def add(self, grant: Grant, *, created_by: str | None) -> tuple[StoredGrant, bool]:
@@ -242,7 +242,7 @@ class Rulebook:
 
         def edit(rows: Rows) -> Change:
             if isinstance(asked, str):
-                found[:] = [_stored(rows[asked])] if asked in rows else []
+                found[:] = [stored_grant(rows[asked])] if asked in rows else []
             else:
                 found[:] = _alike(rows, asked)
             if not found:
@@ -278,7 +278,7 @@ class Rulebook:
         rules = list(self.fixed)
         for row in snapshot.rows.values():
             try:
-                rules.append(_stored(row).rule())
+                rules.append(stored_grant(row).rule())
             except (InvalidRequest, ValueError, TypeError):
                 _log.error("a grant cannot be read, and opens nothing grant_id=%r", row["grant_id"])
                 if row["effect"] != Effect.ALLOW:
@@ -290,7 +290,7 @@ def _alike(rows: Rows, grant: Grant) -> list[StoredGrant]:
     """Return the stored grants that say this, whichever account has the user's name."""
     names = (grant.privilege, write_resource(grant.resource), grant.user, grant.role, grant.effect)
     found = [
-        _stored(row)
+        stored_grant(row)
         for row in rows.values()
         if (row["privilege"], row["resource"], row["user"], row["role"], row["effect"]) == names
     ]
@@ -298,7 +298,8 @@ def _alike(rows: Rows, grant: Grant) -> list[StoredGrant]:
     return [each for each in found if (each.columns, each.purposes) == limits]
 
 
-def _stored(row: Row) -> StoredGrant:
+def stored_grant(row: Row) -> StoredGrant:
+    """Return the grant that a row keeps."""
     return StoredGrant(
         grant_id=row["grant_id"],
         privilege=row["privilege"],
