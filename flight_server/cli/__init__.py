@@ -38,6 +38,7 @@ COMMANDS = {
     "session": "List and end sessions.",
     "token": "Make, list and revoke personal access tokens.",
     "grant": "Add, remove and list grants: who may do what.",
+    "policy": "Explain what somebody sees and why, now or then.",
     "audit": "Check the audit log, list and count what was done.",
     "config": "Show the effective settings and where they came from.",
     "actions": "List the actions that a server takes.",
