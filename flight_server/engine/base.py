@@ -238,8 +238,10 @@ class Tables(Protocol):
     def files(self, pin: Pin, principal: Principal) -> FileScan:
         """Return the active files of exactly that state of a table, for rewriting some of them.
 
-        However many combinations of partition values there are. Raises as ``open`` does, and
-        Unsupported for a table that cannot be written.
+        They hold all rows and values, whatever is hidden from the caller: only queries that are
+        all our own may read them, never an expression of the caller. However many combinations of
+        partition values there are. Raises as ``open`` does, and Unsupported for a table that cannot
+        be written.
         """
         ...
 
@@ -250,6 +252,10 @@ class Sink(Protocol):
     @property
     def schema(self) -> pa.Schema:
         """The schema of the table, as it is or as the rows make it."""
+        ...
+
+    def fitted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows as the table will hold them, all its columns; raises as ``write`` does."""
         ...
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -277,6 +283,8 @@ class WriteTarget:
     None where rows are only added. ``chosen`` are the files to rewrite, as URIs; None is all.
     ``file_bytes`` is the size that new files aim at, None the engine's own. ``rows_are_source`` is
     for a MERGE: the rows of parameters, ``$i`` as column ``i``, are its source, all at once.
+    ``checks`` are conditions that every new or changed row must meet; ``columns`` those that the
+    caller may name when adding rows, None for all.
     """
 
     folder: str
@@ -286,8 +294,12 @@ class WriteTarget:
     chosen: tuple[str, ...] | None = None
     file_bytes: int | None = None
     rows_are_source: bool = False
+    checks: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
 
 
+# The code of errors that say: a row is not one that its writer would see.
+ROW_FILTER_CHECK = "row_filter_check"
 # The code of errors that say: with several rows of parameters the statement has to run for one
 # after the other, each on what the one before has left.
 ONE_BY_ONE = "one_by_one"
@@ -346,5 +358,14 @@ class Engine(Protocol):
         Nothing is visible until somebody commits them. On failure nothing is left behind, unless
         the process dies. Several rows of parameters are one change; raises Unsupported with the
         code ``ONE_BY_ONE`` where they cannot be.
+        """
+        ...
+
+    def count_refused(
+        self, scan: FileScan, checks: tuple[str, ...], *, is_cancelled: Callable[[], bool]
+    ) -> int:
+        """Return how many rows of these files do not meet all conditions that new rows must meet.
+
+        Raises InvalidRequest (``policy_misfit``) for conditions that do not fit their columns.
         """
         ...

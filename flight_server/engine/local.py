@@ -20,8 +20,8 @@ from flight_server.engine.base import (
     NO_PARAMETERS,
     BatchLimits,
     Description,
-    FileScan,
     GovernedTable,
+    Pin,
     Query,
     Scan,
     Tables,
@@ -38,14 +38,22 @@ from flight_server.engine.plans import (
     Recent,
     is_constant,
     is_lasting,
+    is_lasting_scan,
     is_no_larger_than_its_text,
 )
-from flight_server.engine.scan import check_files, table_of
+from flight_server.engine.scan import check_files
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
+from flight_server.engine.view import KeyRelations, table_of
 from flight_server.engine.views import ViewPlanner
 from flight_server.engine.write_parameters import parameter_types
 from flight_server.engine.writes import Sinks, Writer
-from flight_server.errors import Cancelled, InvalidRequest, LakeflightError, PermissionDenied
+from flight_server.errors import (
+    Cancelled,
+    InvalidRequest,
+    LakeflightError,
+    PermissionDenied,
+    Unsupported,
+)
 from flight_server.sql.grammar import is_query
 from flight_server.sql.placeholders import count_parameters
 from flight_server.sql.statements import Statement, StatementKind, read_statement
@@ -99,6 +107,7 @@ class LocalEngine:
         # The planner's runtime calls back for each name, and must not be blocked from within.
         self._beside = ThreadPoolExecutor(1, thread_name_prefix="lookup")
         self._views = ViewPlanner(self._ctx, self._beside)
+        self._keys = KeyRelations(self._ctx)
         self._plans: Recent[Planned] = Recent(options.cached_plans_max)
         self._scans: Recent[tuple[Scan, Table]] = Recent(options.cached_tables_max)
         self._planner = Planner(
@@ -147,7 +156,7 @@ class LocalEngine:
         return planned.schema, Batches(
             self._batches(planned, is_cancelled),
             are_at_hand=planned.is_small,
-            are_repeatable=planned.is_repeatable,
+            are_repeatable=planned.is_repeatable and _is_as_asked(planned.pins, query.pins),
         )
 
     def write(
@@ -187,7 +196,7 @@ class LocalEngine:
         return planned.schema, Batches(
             bounded(rows(), self._limits, is_cancelled=is_cancelled),
             are_at_hand=planned.is_small,
-            are_repeatable=planned.is_repeatable,
+            are_repeatable=planned.is_repeatable and _is_as_asked(planned.pins, query.pins),
         )
 
     def _bindings(self, query: Query, unbound: Planned) -> Iterator[dict[str, pa.Scalar[Any]]]:
@@ -279,20 +288,21 @@ class LocalEngine:
         if statement.must_exist is not None:
             lookup.open(statement.must_exist)
         with our_errors(Stage.PLANNING, is_rewritten=statement.is_rewritten, lookup=lookup):
-            frame = self._views.plan(
+            frame, optimized = self._views.plan(
                 lambda: self._ctx.sql_with_options(
                     statement.sql, READ_ONLY, None if values is None else dict(values)
                 ),
                 lookup,
             )
             # Types are settled by the optimizer, not before; its plan would be optimized twice.
-            optimized = frame.optimized_logical_plan()
             raw = self._ctx.create_dataframe_from_logical_plan(optimized).schema()
             types: tuple[pa.DataType | None, ...] = ()
             if placeholders:
                 plans = (frame.logical_plan(), optimized)
                 types = parameters.placeholder_types(plans, placeholders)
             frame = plain_frame(frame, raw)
+        if statement.kind is StatementKind.EXPLAIN and lookup.narrows:
+            raise Unsupported("EXPLAIN of a table that policies narrow is not supported")
         is_small = statement.kind is StatementKind.QUERY and is_no_larger_than_its_text(optimized)
         return Planned(
             frame,
@@ -309,14 +319,14 @@ class LocalEngine:
             parameters=types,
         )
 
-    def _register(self, table: GovernedTable) -> Table:
+    def _register(self, table: GovernedTable, *, is_fenced: bool) -> Table:
         """Return the session's table of a governed one, made once for each state of it."""
-        key = (table.pin.ref, table.pin.version, table.pin.stamp)
+        key = (table.pin.ref, table.pin.version, table.pin.stamp, table.pin.policy, is_fenced)
         known = self._scans.get(key)
         if known is not None and (known[0] is table.scan or known[0] == table.scan):
             return known[1]
-        made = table_of(self._ctx, table.scan)
-        if isinstance(table.scan, FileScan):
+        made = table_of(self._ctx, table.scan, is_fenced=is_fenced, keys=self._keys)
+        if is_lasting_scan(table.scan):
             self._scans.put(key, (table.scan, made))
         return made
 
@@ -352,3 +362,11 @@ class LocalEngine:
                 if planned.statement.kind is StatementKind.EXPLAIN:
                     shaped = redacted(shaped, [table.scan for table in planned.opened.values()])
                 yield shaped
+
+
+def _is_as_asked(opened: tuple[Pin, ...], asked: tuple[Pin, ...]) -> bool:
+    """Return whether the states read are those asked for, and as much of them is shown.
+
+    A result is kept under the pins that were asked for, for whoever asks by them again.
+    """
+    return set(opened) <= set(asked) if asked else not any(pin.policy for pin in opened)

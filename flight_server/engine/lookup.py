@@ -7,14 +7,16 @@ so it is kept and raised again later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import replace
+from typing import Protocol
 
 from datafusion.catalog import CatalogProvider, CatalogProviderList, SchemaProvider, Table
 
 from flight_server.engine.base import (
     TEMPORARY_BUCKET,
+    FencedScan,
+    GovernedScan,
     GovernedTable,
     Pin,
     Query,
@@ -29,13 +31,21 @@ from policies.names import TableRef
 Key = tuple[TableRef, AsOf | None]
 
 
+class Register(Protocol):
+    """Turns a governed table into one of the session."""
+
+    def __call__(self, table: GovernedTable, *, is_fenced: bool) -> Table:
+        """Return the session's table, behind its fence or in the fast form."""
+        ...
+
+
 class Lookup:
     """What one query has opened so far.
 
-    ``register`` turns a governed table into one of the session. With ``is_bound`` a name without a
-    pin is a Conflict. ``awaited`` are views met that are no tables of the session yet, ``views``
-    those that are, or the reason why not. ``is_timeless`` and ``is_repeatable`` speak of the views
-    used, as a ``Statement`` does of itself.
+    ``register`` turns a governed table into one of the session, ``is_fenced`` tells in which form.
+    With ``is_bound`` a name without a pin is a Conflict. ``awaited`` are views met that are no
+    tables of the session yet, ``views`` those that are, or the reason why not. ``is_timeless`` and
+    ``is_repeatable`` speak of the views used, as a ``Statement`` does of itself.
     """
 
     def __init__(
@@ -43,7 +53,7 @@ class Lookup:
         tables: Tables,
         query: Query,
         *,
-        register: Callable[[GovernedTable], Table],
+        register: Register,
         is_bound: bool,
     ) -> None:
         self._tables = tables
@@ -56,6 +66,7 @@ class Lookup:
         self.awaited: dict[TableRef, ViewScan] = {}
         self.views: dict[TableRef, Table | LakeflightError] = {}
         self._used: list[Statement] = []
+        self.is_fenced = False
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -80,6 +91,25 @@ class Lookup:
         """Whether every view used gives the same rows of the same states again."""
         return all(statement.is_repeatable for statement in self._used)
 
+    @property
+    def narrows(self) -> bool:
+        """Whether a table opened shows less than it holds, so that its form matters."""
+        return any(isinstance(table.scan, GovernedScan) for table in self.opened.values())
+
+    @property
+    def is_behind_fence(self) -> bool:
+        """Whether a table opened lies behind a fence."""
+        return any(
+            isinstance(table.scan, FencedScan)
+            or (self.is_fenced and isinstance(table.scan, GovernedScan))
+            for table in self.opened.values()
+        )
+
+    def fence(self) -> None:
+        """Give all tables behind their fences from now on; views are to be planned again."""
+        self.is_fenced = True
+        self.views.clear()
+
     def begin(self) -> None:
         """Forget what an attempt to plan has met."""
         self.failure = None
@@ -94,6 +124,7 @@ class Lookup:
         query = replace(self._query, bucket=view.bucket, schema=view.schema, temporary=None)
         inner = Lookup(self._tables, query, register=self._register, is_bound=self._is_bound)
         inner.opened, inner.views, inner._used = self.opened, self.views, self._used
+        inner.is_fenced = self.is_fenced
         return inner
 
     def open(self, ref: TableRef) -> GovernedTable:
@@ -117,7 +148,7 @@ class Lookup:
             opened = self.open(self._resolved(ref))
             if isinstance(opened.scan, ViewScan):
                 return self._view(opened.pin.ref, opened.scan)
-            return self._register(opened)
+            return self._register(opened, is_fenced=self.is_fenced)
         except NotFound as error:
             # The planner also asks for names that turn out to be those of the statement's own
             # parts.

@@ -17,9 +17,9 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 from datafusion.catalog import Table
 
-from flight_server.engine.base import FileScan, GovernedTable, Query, RowScan, Scan, Tables
+from flight_server.engine.base import FileScan, Query, RowScan, Scan, Tables
 from flight_server.engine.faults import Stage, translate
-from flight_server.engine.lookup import Lookup
+from flight_server.engine.lookup import Lookup, Register
 from flight_server.engine.output import conform, plain_frame, plain_schema
 from flight_server.engine.parameters import renumbered
 from flight_server.engine.plans import is_no_larger_than_its_text
@@ -108,7 +108,7 @@ class Planner:
         ctx: SessionContext,
         views: ViewPlanner,
         tables: Tables,
-        register: Callable[[GovernedTable], Table],
+        register: Register,
         *,
         spill_directory: str | None,
     ) -> None:
@@ -133,10 +133,9 @@ class Planner:
         )
         lookup = _OwnLookup(self.tables, job.query, register=self._register, own=own.tables)
         with our_errors(Stage.PLANNING, is_rewritten=True, lookup=lookup):
-            frame = self._views.plan(
+            frame, optimized = self._views.plan(
                 lambda: self.ctx.sql_with_options(statement.sql, READ_ONLY, values or None), lookup
             )
-            optimized = frame.optimized_logical_plan()
             raw = self.ctx.create_dataframe_from_logical_plan(optimized).schema()
             frame = plain_frame(frame, raw)
             job.read.update(ref for ref, _ in lookup.opened)
@@ -201,7 +200,7 @@ class _OwnLookup(Lookup):
         tables: Tables,
         query: Query,
         *,
-        register: Callable[[GovernedTable], Table],
+        register: Register,
         own: Mapping[str, Table],
     ) -> None:
         super().__init__(tables, query, register=register, is_bound=False)

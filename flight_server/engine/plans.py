@@ -11,7 +11,7 @@ import pyarrow as pa
 from datafusion import DataFrame
 from datafusion.plan import LogicalPlan
 
-from flight_server.engine.base import FileScan, GovernedTable, Pin, ViewScan
+from flight_server.engine.base import FileScan, GovernedScan, GovernedTable, Pin, Scan, ViewScan
 from flight_server.engine.lookup import Key
 from flight_server.sql.statements import Statement
 
@@ -71,7 +71,14 @@ def is_lasting(opened: Mapping[Key, GovernedTable]) -> bool:
 
     A view at its pin says what it said; what it reads is among the tables.
     """
-    return all(isinstance(table.scan, FileScan | ViewScan) for table in opened.values())
+    return all(is_lasting_scan(table.scan) for table in opened.values())
+
+
+def is_lasting_scan(scan: Scan) -> bool:
+    """Return whether a scan reads again what it reads now."""
+    # What narrows a governed scan is part of its pin.
+    source = scan.source if isinstance(scan, GovernedScan) else scan
+    return isinstance(source, FileScan | ViewScan)
 
 
 def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:

@@ -19,12 +19,12 @@ from datafusion.catalog import Table
 from datafusion.plan import LogicalPlan
 
 from flight_server.engine.base import (
-    FencedScan,
     FileGroup,
     FileScan,
     ProviderScan,
     RowScan,
     Scan,
+    TableScan,
     files_of,
 )
 from flight_server.engine.faults import DAMAGED
@@ -50,17 +50,20 @@ _TEMPLATE_URL = (
 )
 
 
-def table_of(ctx: SessionContext, scan: Scan) -> Table:
+def table_of(ctx: SessionContext, scan: TableScan) -> Table:
     """Return the table that reads this scan; blocks, so call it outside the session's runtime."""
-    if isinstance(scan, FileScan):
-        return Table(frame_of_files(ctx, scan))
     if isinstance(scan, ProviderScan):
         return Table(scan.provider, ctx)  # type: ignore[arg-type]  # an opaque object on purpose
+    return Table(source_frame(ctx, scan))
+
+
+def source_frame(ctx: SessionContext, scan: TableScan) -> DataFrame:
+    """Return all rows of a table as it is stored."""
+    if isinstance(scan, FileScan):
+        return frame_of_files(ctx, scan)
     if isinstance(scan, RowScan):
-        return Table(_frame_of_rows(ctx, scan))
-    if isinstance(scan, FencedScan):
-        return Table(fenced_frame(ctx, scan))
-    raise TypeError("a view is planned, not scanned")
+        return _frame_of_rows(ctx, scan)
+    return ctx.read_table(table_of(ctx, scan))
 
 
 def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
@@ -75,28 +78,6 @@ def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
         return _frame_of_rows(ctx, RowScan(scan.schema.empty_table()))
     shell = _shell_of(ctx, scan)
     return _union([_frame_of_group(ctx, scan, group=group, shell=shell) for group in groups])
-
-
-# More rows than any table has: a limit that takes none away.
-_NO_LIMIT = 2**63 - 1
-
-
-def fenced_frame(ctx: SessionContext, scan: FencedScan) -> DataFrame:
-    """Those rows and columns, under a limit that no table reaches.
-
-    No condition, no expression and no sort of a query moves below a limit, so none of them is asked
-    of a row that is not to be seen, whose values an error would tell. What DataFusion makes up
-    while it runs moves nevertheless: ``views.ViewPlanner`` sees to that.
-    """
-    if isinstance(scan.source, FileScan):
-        frame = frame_of_files(ctx, scan.source)
-    elif isinstance(scan.source, RowScan):
-        frame = _frame_of_rows(ctx, scan.source)
-    else:
-        frame = ctx.read_table(table_of(ctx, scan.source))
-    chosen = frame.filter(frame.parse_sql_expr(scan.condition))
-    shown = (frame.parse_sql_expr(text).alias(name) for name, text in scan.columns)
-    return chosen.select(*shown).limit(_NO_LIMIT)
 
 
 def frame_of_numbered_files(ctx: SessionContext, scan: FileScan, column: str) -> DataFrame:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 from datafusion import DataFrame, SessionContext
 from datafusion.catalog import Table
+from datafusion.plan import LogicalPlan
 
-from flight_server.engine.base import FencedScan, ViewScan
+from flight_server.engine.base import ViewScan
 from flight_server.engine.faults import Stage, translate
+from flight_server.engine.leakproof import is_leakproof
 from flight_server.engine.lookup import Lookup, LookupCatalogs
 from flight_server.engine.session import READ_ONLY, without_filters_from_running
 from flight_server.errors import InvalidRequest, LakeflightError, NotFound, Unsupported
@@ -36,18 +38,23 @@ class ViewPlanner:
     ctx: SessionContext
     beside: Executor
 
-    def plan(self, plan: Callable[[], DataFrame], lookup: Lookup) -> DataFrame:
-        """Return what ``plan`` returns once each view that it names is a table.
+    def plan(self, plan: Callable[[], DataFrame], lookup: Lookup) -> tuple[DataFrame, LogicalPlan]:
+        """Return what ``plan`` returns once each view that it names is a table, and its best plan.
 
         ``plan`` has the session plan a text, once more for each round of views, and sees the names
         of ``lookup``. Raises what it raises; ``lookup.failure`` then says what a name met, such as
         NotFound, or InvalidRequest for a view that cannot be planned, naming the view.
         """
         frame = self._plan(plan, lookup, within=())
-        if any(isinstance(table.scan, FencedScan) for table in lookup.opened.values()):
+        optimized = frame.optimized_logical_plan()
+        if lookup.narrows and not is_leakproof(optimized):
+            lookup.fence()
+            frame = self._plan(plan, lookup, within=())
+            optimized = frame.optimized_logical_plan()
+        if lookup.is_behind_fence:
             # A filter that a join or a sort makes as it runs passes the limit that is the fence.
             frame = without_filters_from_running(self.ctx, frame)
-        return frame
+        return frame, optimized
 
     def _plan(
         self, plan: Callable[[], DataFrame], lookup: Lookup, *, within: tuple[TableRef, ...]
