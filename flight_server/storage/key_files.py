@@ -48,6 +48,7 @@ class KeySetSpec:
         columns: list[pa.Field[Any]] = [
             pa.field(self.partition_column, pa.string(), nullable=False),
             pa.field("key_column", pa.string()),
+            pa.field("key_type", pa.string()),
             pa.field("key", pa.string(), nullable=False),
             pa.field("event", pa.string(), nullable=False),
             pa.field("sequence", pa.int64(), nullable=False),

@@ -115,6 +115,15 @@ class KeySets:
             self._known.put(partition, _Known(listing.generation, files, after))
             return after
 
+    def up_to(self, partition: str, stamp: int) -> KeyState:
+        """Return the state of a set that has this stamp; raises as ``current`` does."""
+        now = self.current(partition)
+        if now.stamp <= stamp:
+            return now
+        files = self._files.newest().files.get(partition, ())
+        events = self._files.events(files, FOLDED_COLUMNS)
+        return fold(NO_KEYS, events.filter(pc.less_equal(events["sequence"], pa.scalar(stamp))))
+
     def as_of(self, partition: str, moment: datetime) -> KeyState:
         """Return the state of a set as it was at a moment; raises as ``current`` does."""
         files = self._files.newest().files.get(partition, ())
@@ -192,7 +201,8 @@ class KeySets:
     def _check_room(self, events: Sequence[KeyEvents]) -> None:
         for each in events:
             held = self.current(each.partition).keys.nbytes
-            if each.event is KeyEvent.ADDED and held + each.keys.nbytes > SET_BYTES_MAX:
+            is_adding = each.event in (KeyEvent.ADDED, KeyEvent.RESTORED)
+            if is_adding and held + each.keys.nbytes > SET_BYTES_MAX:
                 raise LimitExceeded(
                     f"there are too many keys; their text has set_bytes_max={SET_BYTES_MAX}"
                 )
@@ -208,6 +218,7 @@ class KeySets:
         values: dict[str, Any] = {
             self._spec.partition_column: events.partition,
             "key_column": events.key_column,
+            "key_type": events.key_type,
             "event": events.event.value,
             "at": self._clock.now(),
             "actor": events.actor,

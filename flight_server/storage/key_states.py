@@ -16,13 +16,15 @@ import pyarrow.compute as pc
 
 KEY_TYPE = pa.string()
 # Of an event, what the state of a set of keys depends on.
-FOLDED_COLUMNS = ("key_column", "key", "event", "sequence", "compaction", "files")
+FOLDED_COLUMNS = ("key_column", "key_type", "key", "event", "sequence", "compaction", "files")
 
 
 class KeyEvent(StrEnum):
     """What became of a key."""
 
     ADDED = "added"
+    # It was compacted, and rows of it came back: like added, but for good.
+    RESTORED = "restored"
     REMOVED = "removed"
     COMPACTED = "compacted"
 
@@ -31,14 +33,16 @@ class KeyEvent(StrEnum):
 class KeyEvents:
     """The same event of several keys of one set, by one actor and for one reason.
 
-    ``keys`` are text, none NULL. ``key_column`` is the column that they are of, where the set has
-    one. ``files`` are for a compaction: the names of the data files that may still hold its keys.
+    ``keys`` are text, none NULL. ``key_column`` is the column that they are of and ``key_type`` the
+    name of its type, where the set has one. ``files`` are for a compaction: the names of the data
+    files that may still hold its keys.
     """
 
     partition: str
     event: KeyEvent
     keys: pa.Array[Any]
     key_column: str | None = None
+    key_type: str | None = None
     actor: str | None = None
     reason: str | None = None
     files: tuple[str, ...] = ()
@@ -62,14 +66,15 @@ class KeyState:
 
     ``keys`` are those that were added and neither removed nor compacted since: text, each once, in
     the order in which they were added; ``sequences`` are the numbers of these events. ``stamp`` is
-    the number of the last event, 0 before the first; it never repeats. ``key_column`` is that of
-    the last event.
+    the number of the last event, 0 before the first; it never repeats. ``key_column`` and
+    ``key_type`` are those of the last event.
     """
 
     keys: pa.Array[Any]
     sequences: pa.Array[Any]
     stamp: int = 0
     key_column: str | None = None
+    key_type: str | None = None
     compactions: tuple[Compaction, ...] = ()
 
     @property
@@ -89,6 +94,7 @@ class KeyState:
         return _is_in(keys, self.keys)
 
 
+_ADDING = pa.array([KeyEvent.ADDED.value, KeyEvent.RESTORED.value], pa.string())
 NO_KEYS = KeyState(pa.array([], KEY_TYPE), pa.array([], pa.int64()))
 
 
@@ -101,7 +107,7 @@ def fold(before: KeyState, events: pa.Table) -> KeyState:
         return before
     events = events.sort_by("sequence").combine_chunks()
     keys, sequences = _plain(events["key"]), _plain(events["sequence"])
-    is_added: Any = pc.equal(_plain(events["event"]), pa.scalar(KeyEvent.ADDED.value))
+    is_added: Any = pc.is_in(_plain(events["event"]), value_set=_ADDING)
     if not pc.all(is_added).as_py() or len(pc.unique(keys)) < len(keys):
         keys, sequences, is_added = _last(keys, sequences, is_added)
     kept, kept_sequences = before.keys, before.sequences
@@ -113,6 +119,7 @@ def fold(before: KeyState, events: pa.Table) -> KeyState:
         _joined(kept_sequences, sequences.filter(is_added)),
         stamp=events["sequence"][-1].as_py(),
         key_column=events["key_column"][-1].as_py(),
+        key_type=events["key_type"][-1].as_py(),
         compactions=(*before.compactions, *_compactions(events)),
     )
 

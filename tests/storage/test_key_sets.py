@@ -38,7 +38,7 @@ def events(
     files: tuple[str, ...] = (),
 ) -> KeyEvents:
     column = pa.array(list(keys), KEY_TYPE)
-    return KeyEvents(partition, event, column, "id", "ann", "asked for", files)
+    return KeyEvents(partition, event, column, "id", "string", "ann", "asked for", files)
 
 
 def listed(column: pa.Array[Any]) -> list[Any]:
@@ -106,6 +106,25 @@ def test_compacted_keys_stay_with_their_files_for_good(tmp_path: Path) -> None:
             (set(second), ["c"]),
         ]
         assert [c.number for c in state.compactions] == [4, 7]
+
+
+def test_keys_that_came_back_are_active_again(tmp_path: Path) -> None:
+    sets = opened(tmp_path)
+    sets.add([events(["a", "b"])])
+    sets.add([events(["a", "b"], COMPACTED, files=("f",))])
+    sets.add([events(["b"], KeyEvent.RESTORED)])
+    state = opened(tmp_path).current(ORDERS)
+    assert (listed(state.keys), state.key_column, state.key_type) == (["b"], "id", "string")
+    assert listed(state.compactions[0].keys) == ["a", "b"]
+
+
+def test_the_state_at_an_earlier_stamp_is_read_again(tmp_path: Path) -> None:
+    sets = opened(tmp_path)
+    sets.add([events(["a", "b"])])
+    stamp = sets.current(ORDERS).stamp
+    sets.add([events(["a"], REMOVED)])
+    assert listed(sets.up_to(ORDERS, stamp).keys) == ["a", "b"]
+    assert sets.up_to(ORDERS, stamp + 1) is sets.current(ORDERS)
 
 
 def test_the_state_of_a_moment_is_read_again(tmp_path: Path) -> None:
