@@ -20,6 +20,8 @@ from flight_server.engine.base import (
     NO_PARAMETERS,
     BatchLimits,
     Description,
+    FencedScan,
+    GovernedScan,
     GovernedTable,
     Pin,
     Query,
@@ -42,6 +44,7 @@ from flight_server.engine.plans import (
     is_no_larger_than_its_text,
 )
 from flight_server.engine.scan import check_files
+from flight_server.engine.scrub import scrubbed
 from flight_server.engine.session import READ_ONLY, EngineOptions, open_session
 from flight_server.engine.view import KeyRelations, table_of
 from flight_server.engine.views import ViewPlanner
@@ -115,6 +118,7 @@ class LocalEngine:
             self._views,
             tables,
             self._register,
+            keys=self._keys,
             spill_directory=options.spill_directory,
         )
         self._writer = Writer(self._planner, sinks, options, clock=clock or SystemClock())
@@ -356,11 +360,15 @@ class LocalEngine:
                 stream: Iterable[pa.RecordBatch] = frame.collect()
             else:
                 stream = (batch.to_pyarrow() for batch in frame.execute_stream())
-            check_files(table.scan for table in planned.opened.values())
+            scans = [table.scan for table in planned.opened.values()]
+            check_files(scans)
+            is_narrowed = any(isinstance(scan, GovernedScan | FencedScan) for scan in scans)
             for batch in stream:
                 shaped = conform(batch, planned.schema)
+                if is_narrowed:
+                    shaped = scrubbed(shaped)
                 if planned.statement.kind is StatementKind.EXPLAIN:
-                    shaped = redacted(shaped, [table.scan for table in planned.opened.values()])
+                    shaped = redacted(shaped, scans)
                 yield shaped
 
 
