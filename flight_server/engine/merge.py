@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from flight_server.engine.base import ONE_BY_ONE, FileScan, Sink, Written
+from flight_server.engine.changeable import Changeable
 from flight_server.engine.kept import Kept, kept
 from flight_server.engine.parameters import with_placeholders
 from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, unguessable
-from flight_server.engine.rewrite import Pouring, assigned, refuse_volatile, selection
+from flight_server.engine.rewrite import Pair, Pouring, keep_hidden, refuse_volatile
 from flight_server.engine.targets import TargetFile, files_of, parts_of, touched_files
 from flight_server.errors import InvalidRequest, Unsupported
 from flight_server.sql.commands import (
@@ -45,8 +46,8 @@ def merge(
     job: Job,
     command: Merge,
     *,
-    scan: FileScan,
-    sink: Sink,
+    rows: Changeable,
+    sinks: Pair,
     own: Own = NOTHING_OWN,
 ) -> Written:
     """Execute a MERGE, all but finishing the sink; ``own`` are relations that its texts may name.
@@ -58,8 +59,8 @@ def merge(
     source = planner.plan(
         f"SELECT * FROM {command.source} AS {quoted(command.source_alias)}", job, own=own
     )
-    with kept(planner, source, job) as rows:
-        merging = _Merging(planner, job, command, scan, sink, rows)
+    with kept(planner, source, job) as partners:
+        merging = _Merging(planner, job, command, rows, sinks, partners)
         merging.check_single()
         changed = merging.rewrite()
         return replace(changed, inserted=merging.insert())
@@ -122,14 +123,14 @@ class _Merging:
         planner: Planner,
         job: Job,
         command: Merge,
-        scan: FileScan,
-        sink: Sink,
+        rows: Changeable,
+        sinks: Pair,
         source: Kept,
     ) -> None:
         self._planner = planner
         self._job = job
-        self._scan = scan
-        self._sink = sink
+        self._rows = rows
+        self._sinks = sinks
         self._source = source
         self._alias = quoted(command.alias)
         self._source_alias = quoted(command.source_alias)
@@ -137,7 +138,7 @@ class _Merging:
         self._both = _acting(command.clauses, Matched.BOTH)
         self._target_only = _acting(command.clauses, Matched.TARGET_ONLY)
         self._source_only = _acting(command.clauses, Matched.SOURCE_ONLY)
-        self._files = files_of(scan)
+        self._files = files_of(rows.scan)
         self._touched = self._find_touched()
 
     def check_single(self) -> None:
@@ -145,7 +146,8 @@ class _Merging:
         if all(isinstance(each.action, MergeDelete) for each in self._both):
             return  # removed twice is removed
         number = quoted(unguessable())
-        for name, into in self._parts():
+        for _, name, own in self._parts():
+            into = self._into(self._sinks.kept, own)
             once = f"(SELECT *, row_number() OVER () AS {number} FROM {name}) AS {self._alias}"
             changes = f"SELECT {number} FROM {once} {self._join()} WHERE {_any(self._both)}"
             found = into.count(
@@ -159,20 +161,22 @@ class _Merging:
     def rewrite(self) -> Written:
         """Write the rows of the touched files that stay, and those that change."""
         before = stays = updated = 0
-        for name, into in self._parts():
+        for part, name, own in self._parts():
+            into, changed = self._into(self._sinks.kept, own), self._into(self._sinks.new, own)
             target = f"FROM {name} AS {self._alias}"
-            before += into.count(target)
+            seen = into.count(target)
+            keep_hidden(
+                self._planner, self._job, self._rows, part=part, sink=self._sinks.kept, seen=seen
+            )
+            before += seen
             stays += sum(map(into.pour, self._staying(name)))
-            for each in self._both:
-                if isinstance(each.action, MergeUpdate):
-                    changed = f"{self._set(each.action)} {target} {self._join()}"
-                    updated += into.pour(f"{changed} WHERE {each.condition}")
-            for each in self._target_only:
-                if isinstance(each.action, MergeUpdate):
-                    changed = f"{self._set(each.action)} {target} {self._join('LEFT ANTI')}"
-                    updated += into.pour(f"{changed} WHERE {each.condition}")
+            for acting, kind in ((self._both, ""), (self._target_only, "LEFT ANTI")):
+                for each in acting:
+                    if isinstance(each.action, MergeUpdate):
+                        rows = f"{self._set(each.action)} {target} {self._join(kind)}"
+                        updated += changed.pour(f"{rows} WHERE {each.condition}")
         return Written(
-            self._scan.schema,
+            self._rows.schema,
             (),
             tuple(file.path for file in self._touched),
             updated=updated,
@@ -192,7 +196,7 @@ class _Merging:
             own = own | rows
             other = quoted(name)
             source += f" LEFT ANTI JOIN {other} ON {self._source_alias}.{number} = {other}.n"
-        into = Pouring(self._planner, self._job, self._sink, own)
+        into = self._into(self._sinks.new, own)
         return sum(
             into.pour(f"{self._values(each.action)} {source} WHERE {each.condition}")
             for each in self._source_only
@@ -208,25 +212,24 @@ class _Merging:
         return touched_files(
             self._planner,
             self._job,
-            self._scan,
+            self._rows,
             files=self._files,
             from_table=from_table,
             own=self._source.own,
         )
 
-    def _parts(self) -> Iterator[tuple[str, Pouring]]:
-        """Return the touched files in parts: a relation's quoted name, and the way to the sink."""
-        for part, _ in parts_of(self._scan, self._touched):
-            name, own = self._planner.files(part)
-            both = self._source.own | own
-            yield (
-                quoted(name),
-                Pouring(self._planner, self._job, self._sink, both),
-            )
+    def _parts(self) -> Iterator[tuple[FileScan, str, Own]]:
+        """Return the touched files in parts, each with its rows: a quoted name, and relations."""
+        for part, _ in parts_of(self._rows.scan, self._touched):
+            name, own = self._rows.relation(part)
+            yield part, quoted(name), self._source.own | own
+
+    def _into(self, sink: Sink, own: Own) -> Pouring:
+        return Pouring(self._planner, self._job, sink, own)
 
     def _staying(self, name: str) -> Iterator[str]:
         """Return the queries for rows that no clause changes, each of which comes once."""
-        columns = selection(self._scan.schema, self._alias)
+        columns = self._rows.selection(self._alias)
         target = f"{name} AS {self._alias}"
         if not self._target_only:
             yield f"{columns} FROM {target} {self._join('LEFT ANTI', also=_any(self._both))}"
@@ -239,8 +242,8 @@ class _Merging:
 
     def _matched(self, numbers: str) -> Iterator[pa.RecordBatch]:
         """Return the numbers of the source's rows that have a partner anywhere in the table."""
-        for part, _ in parts_of(self._scan, self._files):
-            name, own = self._planner.files(part)
+        for part, _ in parts_of(self._rows.scan, self._files):
+            name, own = self._rows.relation(part)
             semi = f"LEFT SEMI JOIN {quoted(name)} AS {self._alias} ON {self._on}"
             found = self._planner.plan(f"{numbers} {semi}", self._job, own=self._source.own | own)
             yield from self._planner.rows(found, self._job)
@@ -251,28 +254,31 @@ class _Merging:
         return f"{kind} JOIN {source} ON {condition}"
 
     def _set(self, action: MergeUpdate) -> str:
-        schema = self._scan.schema
-        if not action.assignments:
-            return self._all_by_name("UPDATE SET *")
-        return selection(schema, self._alias, assigned(action.assignments, schema))
+        assignments = action.assignments or self._all_by_name("UPDATE SET *")
+        return self._rows.selection(self._alias, self._rows.assigned(assignments))
 
     def _values(self, action: MergeInsert) -> str:
-        names = action.columns or tuple(self._scan.schema.names)
+        names = action.columns or self._rows.shown
         if not action.values:
-            return self._all_by_name("INSERT *")
+            return self._inserted(self._all_by_name("INSERT *"))
         if len(names) != len(action.values):
             raise InvalidRequest(f"the table has {len(names)} columns, not {len(action.values)}")
         pairs = zip(names, action.values, strict=True)
-        values = assigned([Assignment(*pair) for pair in pairs], self._scan.schema)
+        return self._inserted([Assignment(*pair) for pair in pairs])
+
+    def _inserted(self, assignments: Sequence[Assignment]) -> str:
+        values = self._rows.assigned(assignments, is_new=True)
         columns = (f"(\n{value}\n) AS {quoted(name)}" for name, value in values.items())
         return "SELECT " + ", ".join(columns)
 
-    def _all_by_name(self, what: str) -> str:
-        """Return a selection of the source's columns that are named as those of the table."""
-        for name in self._scan.schema.names:
+    def _all_by_name(self, what: str) -> list[Assignment]:
+        """Return an assignment to each column from the source's column of the same name."""
+        for name in self._rows.shown:
             if name not in self._source.schema.names:
                 raise InvalidRequest(f"{what}: the source has no column {quoted(name)}")
-        return selection(self._scan.schema, self._source_alias)
+        return [
+            Assignment(name, f"{self._source_alias}.{quoted(name)}") for name in self._rows.shown
+        ]
 
 
 def _acting(clauses: Sequence[MergeClause], matched: Matched) -> list[_Acting]:

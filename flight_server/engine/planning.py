@@ -17,7 +17,7 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 from datafusion.catalog import Table
 
-from flight_server.engine.base import FileScan, Query, RowScan, Scan, Tables
+from flight_server.engine.base import FileScan, GovernedScan, Query, RowScan, Scan, Tables
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.lookup import Lookup, Register
 from flight_server.engine.output import conform, plain_frame, plain_schema
@@ -25,13 +25,17 @@ from flight_server.engine.parameters import renumbered
 from flight_server.engine.plans import is_no_larger_than_its_text
 from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY
+from flight_server.engine.view import KeyRelations
 from flight_server.engine.views import ViewPlanner
-from flight_server.errors import Cancelled, NotFound
+from flight_server.errors import Cancelled, InvalidRequest, NotFound
 from flight_server.sql.names import DEFAULT
 from flight_server.sql.statements import read_statement
 from policies.names import TableRef
 
 _NAME_BYTES = 16
+_OWN_PREFIX = "own_"
+_FIELDS = "Valid fields are "
+_NO_GUESS = re.compile(r" Did you mean '[^']*own_[^']*'\?")
 _NO_TABLE = re.compile(r"table (?:function )?'.*' not found")
 
 
@@ -47,7 +51,7 @@ def our_errors(stage: Stage, *, is_rewritten: bool, lookup: Lookup | None = None
         translated = translate(error, stage=stage, is_rewritten=is_rewritten)
         if translated is error:
             raise
-        raise translated from None
+        raise _without_own_names(translated) from None
 
 
 def _is_of_a_name(error: Exception, failure: Exception) -> bool:
@@ -56,6 +60,15 @@ def _is_of_a_name(error: Exception, failure: Exception) -> bool:
     It also asks for a table of the name of a function, such as generate_series, and needs none.
     """
     return not isinstance(failure, NotFound) or _NO_TABLE.search(str(error)) is not None
+
+
+def _without_own_names(error: Exception) -> Exception:
+    """Return an error that names none of a write's own columns among those that could be meant."""
+    if not isinstance(error, InvalidRequest) or _OWN_PREFIX not in error.message:
+        return error
+    said, has_list, fields = _NO_GUESS.sub("", error.message).partition(_FIELDS)
+    known = [each for each in fields.split(", ") if _OWN_PREFIX not in each]
+    return InvalidRequest(said + has_list + ", ".join(known), code=error.code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +123,12 @@ class Planner:
         tables: Tables,
         register: Register,
         *,
+        keys: KeyRelations,
         spill_directory: str | None,
     ) -> None:
         self.ctx = ctx
         self.tables = tables
+        self.keys = keys
         self.spill_directory = spill_directory
         self._views = views
         self._register = register
@@ -131,7 +146,7 @@ class Planner:
             username=job.query.principal.username,
             is_part=True,
         )
-        lookup = _OwnLookup(self.tables, job.query, register=self._register, own=own.tables)
+        lookup = _OwnLookup(self.tables, job.query, register=self._register, own=own)
         with our_errors(Stage.PLANNING, is_rewritten=True, lookup=lookup):
             frame, optimized = self._views.plan(
                 lambda: self.ctx.sql_with_options(statement.sql, READ_ONLY, values or None), lookup
@@ -180,7 +195,7 @@ class Planner:
 
 def unguessable() -> str:
     """Return a name that no text of a user holds."""
-    return f"own_{secrets.token_hex(_NAME_BYTES)}"
+    return f"{_OWN_PREFIX}{secrets.token_hex(_NAME_BYTES)}"
 
 
 def _stream(source: Source, *, in_order: bool) -> Iterable[pa.RecordBatch]:
@@ -201,10 +216,16 @@ class _OwnLookup(Lookup):
         query: Query,
         *,
         register: Register,
-        own: Mapping[str, Table],
+        own: Own,
     ) -> None:
         super().__init__(tables, query, register=register, is_bound=False)
-        self._own = own
+        self._own = own.tables
+        self._is_own_fenced = any(isinstance(each, GovernedScan) for each in own.scans)
+
+    @property
+    def is_behind_fence(self) -> bool:
+        """Whether a table opened, or a relation of the write's own, lies behind a fence."""
+        return self._is_own_fenced or super().is_behind_fence
 
     def table(self, ref: TableRef) -> Table | None:
         """Return the session's table of a name, one of the write's own first."""

@@ -6,11 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from datafusion.catalog import Table
-
 from flight_server.engine.base import FileGroup, FileScan
-from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, unguessable
-from flight_server.engine.scan import frame_of_numbered_files
+from flight_server.engine.changeable import Changeable
+from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner
 from flight_server.sql.names import quoted
 
 # Scans in one plan: each file that is asked by itself, and each tuple of partition values, is one;
@@ -59,29 +57,29 @@ def parts_of(
 def touched_files(
     planner: Planner,
     job: Job,
-    scan: FileScan,
+    rows: Changeable,
     *,
     files: Sequence[TargetFile],
     from_table: str,
     own: Own = NOTHING_OWN,
 ) -> list[TargetFile]:
-    """Return the files that give rows in a query.
+    """Return the files of which rows that may be changed are rows of a query.
 
     ``from_table`` is its text from FROM on, with ``{table}`` for the name of the relation that has
     the rows of the files.
     """
     found: list[TargetFile] = []
-    for part, asked in parts_of(scan, files, files_max=_FILES_ASKED_MAX):
+    for part, asked in parts_of(rows.scan, files, files_max=_FILES_ASKED_MAX):
         if len(asked) > SCANS_MAX:
-            name, rows = planner.files(part)
+            name, relation = rows.relation(part)
             text = f"SELECT 1 {from_table.replace('{table}', quoted(name))}\nLIMIT 1"
-            if not planner.numbers(text, job, own=own | rows):
+            if not planner.numbers(text, job, own=own | relation):
                 continue
         for some in _slices(asked, SCANS_MAX):
-            number, name, rows = _numbered(planner, scan, some)
+            number, name, relation = rows.numbered(_alone(rows.scan, some))
             from_files = from_table.replace("{table}", quoted(name))
             text = f"SELECT DISTINCT {quoted(number)} {from_files}"
-            found += [some[i] for (i,) in sorted(planner.numbers(text, job, own=own | rows))]
+            found += [some[i] for (i,) in sorted(planner.numbers(text, job, own=own | relation))]
     return found
 
 
@@ -94,16 +92,10 @@ def file_by_file(scan: FileScan) -> FileScan:
     return FileScan(scan.schema, scan.partition_columns, tuple(groups))
 
 
-def _numbered(
-    planner: Planner, scan: FileScan, files: Sequence[TargetFile]
-) -> tuple[str, str, Own]:
-    """Return the column and the relation that give with each row the place of its file."""
+def _alone(scan: FileScan, files: Sequence[TargetFile]) -> FileScan:
+    """Return a scan of files, each of which is a group of its own."""
     alone = tuple(FileGroup(scan.groups[each.group].partition, (each.path,)) for each in files)
-    part = FileScan(scan.schema, scan.partition_columns, alone)
-    number = unguessable()
-    frame = frame_of_numbered_files(planner.ctx, part, number)
-    name, own = planner.relation(Table(frame), part)
-    return number, name, own
+    return FileScan(scan.schema, scan.partition_columns, alone)
 
 
 def _scan_of(scan: FileScan, files: Sequence[TargetFile]) -> FileScan:

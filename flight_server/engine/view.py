@@ -10,12 +10,15 @@ makes up while it runs moves nevertheless: ``views.ViewPlanner`` sees to that.
 
 from __future__ import annotations
 
+import functools
+import operator
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
-from datafusion import DataFrame, Expr, SessionContext
+from datafusion import DataFrame, Expr, SessionContext, lit
+from datafusion import functions as f
 from datafusion.catalog import Table
 
 from flight_server.engine.base import (
@@ -91,7 +94,7 @@ def governed_frame(
             "for the purpose of this session rows of the table are not shown", code="purpose_denied"
         )
     frame = source_frame(ctx, scan.source)
-    with _misfits():
+    with misfits():
         for narrowing in scan.narrowings:
             frame = visible(frame, narrowing, keys=keys)
             frame = frame.select(*columns_of(frame, narrowing, secret=scan.secret))
@@ -107,6 +110,16 @@ def visible(frame: DataFrame, narrowing: Narrowing, *, keys: KeyRelations) -> Da
     for condition in narrowing.conditions:
         frame = frame.filter(frame.parse_sql_expr(condition))
     return frame
+
+
+def unmet(frame: DataFrame, conditions: Sequence[str]) -> DataFrame:
+    """Return the rows for which not all conditions are true, with all columns as they are.
+
+    Raises InvalidRequest (``policy_misfit``) when a condition does not fit the columns.
+    """
+    with misfits():
+        met = [f.coalesce(frame.parse_sql_expr(each), lit(value=False)) for each in conditions]
+        return frame.filter(~functools.reduce(operator.and_, met))
 
 
 def columns_of(frame: DataFrame, narrowing: Narrowing, *, secret: bytes) -> list[Expr]:
@@ -127,7 +140,7 @@ def fenced_frame(ctx: SessionContext, scan: FencedScan) -> DataFrame:
 
 
 @contextmanager
-def _misfits() -> Iterator[None]:
+def misfits() -> Iterator[None]:
     """Say of rules that cannot be planned no more than that: their text is not the caller's."""
     try:
         yield

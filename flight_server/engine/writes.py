@@ -17,11 +17,13 @@ import pyarrow as pa
 from flight_server.clock import Clock
 from flight_server.engine import parameters
 from flight_server.engine.base import ONE_BY_ONE, FileScan, Query, Sink, WriteTarget, Written
+from flight_server.engine.changeable import Changeable, may_not_set, named_among
+from flight_server.engine.checking import checked
 from flight_server.engine.merge import AMBIGUOUS, merge, merge_from_rows, merge_of_rows
 from flight_server.engine.optimize import optimize
 from flight_server.engine.planning import NOTHING_OWN, Job, Own, Planner, Source
 from flight_server.engine.reshape import reshape
-from flight_server.engine.rewrite import rewrite
+from flight_server.engine.rewrite import Pair, rewrite
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import InvalidRequest, LakeflightError, Unsupported
 from flight_server.sql.aliases import with_aliases
@@ -151,6 +153,7 @@ class Writer:
         first = next(sources)
         incoming = _incoming(first.schema, command, target)
         with self._sink(incoming, target) as sink:
+            into = checked(self._planner.ctx, sink, target.checks)
             inserted = 0
             for source in chain([first], sources):
                 if source.schema.types != first.schema.types:
@@ -159,7 +162,7 @@ class Writer:
                         " to each parameter"
                     )
                 for batch in self._planner.rows(source, job):
-                    sink.write(pa.RecordBatch.from_arrays(batch.columns, schema=incoming))
+                    into.write(pa.RecordBatch.from_arrays(batch.columns, schema=incoming))
                     inserted += batch.num_rows
             files = sink.finish()
             return Written(sink.schema, files, inserted=inserted)
@@ -247,23 +250,30 @@ class Writer:
     ) -> Written:
         if target.pin is None or target.schema is None:
             raise Unsupported("this statement needs the state of a table")
-        scan = self._planner.tables.files(target.pin, job.query.principal)
+        principal = job.query.principal
+        scan = self._planner.tables.files(target.pin, principal)
         is_reshaped = isinstance(command, AlterTable)
         columns = target.schema if is_reshaped else scan.schema
         incoming = pa.schema([pa.field(each.name, each.type) for each in columns])
         # The order of the rows is what OPTIMIZE is about: each file is to hold a stretch of it.
         in_order = isinstance(command, Optimize)
         with self._sink(incoming, target, in_order=in_order) as sink:
-            if isinstance(command, Merge):
-                changed = merge(self._planner, job, command, scan=scan, sink=sink, own=own)
+            if isinstance(command, Merge | Update | Delete):
+                opened = self._planner.tables.open(
+                    target.pin.ref, principal, as_of=None, pin=target.pin
+                )
+                rows = Changeable(self._planner, scan, opened)
+                sinks = Pair(sink, checked(self._planner.ctx, sink, target.checks))
+                if isinstance(command, Merge):
+                    changed = merge(self._planner, job, command, rows=rows, sinks=sinks, own=own)
+                else:
+                    changed = rewrite(self._planner, job, command, rows=rows, sinks=sinks)
             elif isinstance(command, Optimize):
                 changed = optimize(
                     self._planner, job, command, scan=scan, sink=sink, chosen=target.chosen
                 )
-            elif isinstance(command, AlterTable):
-                changed = self._reshaped(command, job, scan, sink)
             else:
-                changed = rewrite(self._planner, job, command, scan=scan, sink=sink)
+                changed = self._reshaped(command, job, scan, sink)
             return replace(changed, schema=sink.schema, files=sink.finish())
 
     def _reshaped(self, command: AlterTable, job: Job, scan: FileScan, sink: Sink) -> Written:
@@ -274,17 +284,21 @@ class Writer:
 
 def _incoming(schema: pa.Schema, command: Insert, target: WriteTarget) -> pa.Schema:
     """Return the schema of the rows of a source under the names of the columns that they go to."""
-    known = None if target.schema is None else target.schema.names
+    known = None if target.schema is None else target.columns or tuple(target.schema.names)
     if known is None or command.by_name:
         names: tuple[str, ...] = tuple(schema.names)
     else:
-        names = command.columns or tuple(known)
+        names = command.columns or known
         if len(names) != len(schema):
             raise InvalidRequest(
                 f"the statement names {len(names)} columns and gives {len(schema)} values a row"
                 if command.columns
                 else f"the table has {len(names)} columns and the rows have {len(schema)}"
             )
+    if target.columns is not None:
+        for name in names:
+            if named_among(name, target.columns) is None:
+                raise may_not_set(name)
     types = schema.types
     return pa.schema([pa.field(name, kind) for name, kind in zip(names, types, strict=True)])
 

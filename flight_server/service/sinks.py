@@ -41,9 +41,13 @@ class TableSink:
             random_bytes=random_bytes,
         )
 
+    def fitted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows as the table will hold them; see ``Sink``."""
+        return self._fitter(batch.schema).fit(batch)
+
     def write(self, batch: pa.RecordBatch) -> None:
         """Fit rows to the table and write them; see ``Sink``."""
-        self._writer.write(self._fitter(batch.schema).fit(batch))
+        self._writer.write(self.fitted(batch))
 
     def finish(self) -> tuple[JSON, ...]:
         """Close and sync the files; return each as ``DataFile.to_json`` gives it."""

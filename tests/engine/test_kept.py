@@ -18,7 +18,12 @@ from tests.engine.lake import Session, never, query, session
 def planner_of(made: Session, spill: Path) -> Planner:
     engine = made.engine
     return Planner(
-        engine._ctx, engine._views, made.lake, engine._register, spill_directory=str(spill)
+        engine._ctx,
+        engine._views,
+        made.lake,
+        engine._register,
+        keys=engine._keys,
+        spill_directory=str(spill),
     )
 
 

@@ -1,0 +1,76 @@
+"""New and changed rows must be such as the row filters of their writer would show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+from datafusion import SessionContext
+
+from flight_server.engine.base import JSON, ROW_FILTER_CHECK, FileScan, Sink
+from flight_server.engine.faults import Stage
+from flight_server.engine.planning import our_errors
+from flight_server.engine.scan import check_files, frame_of_files
+from flight_server.engine.view import unmet
+from flight_server.errors import PermissionDenied
+
+
+class CheckedSink:
+    """A sink that lets only such rows in for which all ``checks`` are true.
+
+    ``write`` raises PermissionDenied (``row_filter_check``) for any other, and InvalidRequest
+    (``policy_misfit``) for conditions that do not fit the columns of the table.
+    """
+
+    def __init__(self, ctx: SessionContext, sink: Sink, checks: Sequence[str]) -> None:
+        self._ctx = ctx
+        self._sink = sink
+        self._checks = checks
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The schema of the table."""
+        return self._sink.schema
+
+    def fitted(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return rows as the table will hold them."""
+        return self._sink.fitted(batch)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Check rows as the table will hold them, and take them."""
+        rows = self._sink.fitted(batch)
+        with our_errors(Stage.RUNNING, is_rewritten=True):
+            refused = unmet(self._ctx.read_batches([rows]), self._checks).limit(1).collect()
+        if any(found.num_rows for found in refused):
+            raise refused_rows()
+        self._sink.write(rows)
+
+    def finish(self) -> tuple[JSON, ...]:
+        """Close and sync the files."""
+        return self._sink.finish()
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        self._sink.abandon()
+
+
+def checked(ctx: SessionContext, sink: Sink, checks: Sequence[str]) -> Sink:
+    """Return a sink that lets only such rows in; the same one when nothing is to be checked."""
+    return CheckedSink(ctx, sink, checks) if checks else sink
+
+
+def count_refused(ctx: SessionContext, scan: FileScan, checks: Sequence[str]) -> int:
+    """Return how many rows of some files do not meet all ``checks``; see ``Engine``."""
+    refused = unmet(frame_of_files(ctx, scan), checks)
+    with our_errors(Stage.RUNNING, is_rewritten=True):
+        rows = refused.count()
+        check_files([scan])
+        return rows
+
+
+def refused_rows() -> PermissionDenied:
+    """Return the error for rows that their writer would not see."""
+    return PermissionDenied(
+        "a row would not pass the row filters that hold for you on this table; nothing was changed",
+        code=ROW_FILTER_CHECK,
+    )
