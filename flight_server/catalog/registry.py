@@ -9,12 +9,14 @@ from pathlib import Path
 
 from flight_server.catalog import folders
 from flight_server.catalog.folders import PUBLIC, Kind
+from flight_server.catalog.safe_views import SafeViews, StoredSafeView
 from flight_server.catalog.views import View, Views
 from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.storage.locations import Location
 from flight_server.storage.parquet import LOG_FOLDER, is_visible
 from policies.decide import SYSTEM_BUCKET
 from policies.names import TableRef
+from policies.rules import SafeView
 
 _NESTING_MAX = 2
 
@@ -28,13 +30,19 @@ class Entry:
     path: Path
 
 
+# What has columns under a name of its own, and no rows.
+AnyView = View | StoredSafeView
+
+
 class Registry:
     """Finds and lists tables and views; keeps no table, so new ones appear by themselves.
 
     Buckets are given by their catalog names. A bucket that lies inside another one's folder is
-    invisible there: its tables have one name only. A table hides a view of the same name. Without
-    ``views`` nobody has made any. ``own_views`` are the server's own, whose names nothing can take;
-    ``placed`` are Delta tables that lie elsewhere than below their bucket's root.
+    invisible there: its tables have one name only. A table hides a view of the same name, but an
+    AI-safe view hides the table: who was given the view must not come to see what it hides. Without
+    ``views`` and ``safe_views`` nobody has made any. ``own_views`` are the server's own, whose
+    names nothing can take; ``placed`` are Delta tables that lie elsewhere than below their bucket's
+    root.
     """
 
     def __init__(
@@ -42,11 +50,13 @@ class Registry:
         buckets: Mapping[str, Location],
         views: Views | None = None,
         *,
+        safe_views: SafeViews | None = None,
         own_views: Mapping[TableRef, View] | None = None,
         placed: Mapping[TableRef, Path] | None = None,
     ) -> None:
         self._buckets = dict(buckets)
         self._views = views
+        self._safe_views = safe_views
         self._own_views = dict(own_views or {})
         self._placed = dict(placed or {})
         self._hidden = {name: _hidden_in(name, self._buckets) for name in self._buckets}
@@ -56,10 +66,14 @@ class Registry:
         return tuple(sorted(self._buckets))
 
     def find(self, ref: TableRef) -> Entry | None:
-        """Find a table by its exact name, or return None.
+        """Find a table by its exact name, or return None, as for a name that means a view.
 
         Raises Unavailable when its bucket or its folder cannot be read.
         """
+        return None if self._is_taken(ref) else self.find_below(ref)
+
+    def find_below(self, ref: TableRef) -> Entry | None:
+        """Find a table whose name may mean an AI-safe view; for those who look after names."""
         location = self._buckets.get(ref.bucket)
         if location is None or ref in self._own_views:
             return None
@@ -93,7 +107,9 @@ class Registry:
         except OSError:
             raise _unreadable(bucket) from None
         fixed = self._own_views.keys() | self._placed.keys()
-        entries = [entry for entry in entries if entry.ref not in fixed]
+        entries = [
+            entry for entry in entries if entry.ref not in fixed and not self._is_taken(entry.ref)
+        ]
         placed = (self._find_placed(ref) for ref in self._placed if ref.bucket == bucket)
         entries += [entry for entry in placed if entry is not None]
         return sorted(entries, key=lambda entry: entry.ref)
@@ -102,25 +118,51 @@ class Registry:
         path = self._placed[ref]
         return Entry(ref, Kind.DELTA, path) if (path / LOG_FOLDER).is_dir() else None
 
-    def find_view(self, ref: TableRef) -> View | None:
+    def _is_taken(self, ref: TableRef) -> bool:
+        """Whether a name means an AI-safe view whatever else has it."""
+        return self._safe_views is not None and self._safe_views.is_name(ref)
+
+    def find_view(self, ref: TableRef) -> AnyView | None:
         """Find a view by its exact name, or return None; Unavailable when views cannot be read.
 
         Whether a table hides it is the caller's to ask first.
         """
         if ref.bucket not in self._buckets:
             return None
-        own = self._own_views.get(ref)
-        return own if own or self._views is None else self._views.get(ref)
+        if (own := self._own_views.get(ref)) is not None:
+            return own
+        if self._safe_views is not None and (safe := self._safe_views.get(ref)) is not None:
+            return safe
+        return None if self._views is None else self._views.get(ref)
 
-    def views(self, bucket: str) -> tuple[View, ...]:
-        """List the views of a bucket by schema and name; an unknown bucket has none.
+    def made_of(self, view: StoredSafeView) -> tuple[Entry | None, tuple[SafeView, ...]]:
+        """Return the table below an AI-safe view, and the views from that one up to this.
+
+        None for a table that is not there any more. Raises InvalidRequest (``view_recursive``),
+        Unavailable.
+        """
+        views: tuple[SafeView, ...] = (view.rule,)
+        if self._safe_views is not None:
+            views = tuple(self._safe_views.chain(view.rule))
+        base = views[-1].base
+        # Its own tables are read under rules of their own, which no view takes part in.
+        found = None if base.bucket == SYSTEM_BUCKET else self.find(base)
+        return found, views[::-1]
+
+    def views(self, bucket: str) -> tuple[AnyView, ...]:
+        """List the views of a bucket; an unknown bucket has none.
 
         Those hidden by a table are listed too. Raises Unavailable.
         """
         if bucket not in self._buckets:
             return ()
-        own = tuple(view for ref, view in sorted(self._own_views.items()) if ref.bucket == bucket)
-        return (*own, *(self._views.list(bucket) if self._views else ()))
+        own = [view for ref, view in sorted(self._own_views.items()) if ref.bucket == bucket]
+        stored = self._views.list(bucket) if self._views else ()
+        return (
+            *own,
+            *(self._safe_views.list(bucket) if self._safe_views else ()),
+            *(view for view in stored if not self._is_taken(view.ref)),
+        )
 
     def schemas(self, bucket: str) -> frozenset[str]:
         """Return the schemas of a bucket: ``public``, those marked, those of its tables and views.
