@@ -113,6 +113,17 @@ def parse_history_name(name: str) -> str | None:
     return name.removesuffix(_HISTORY) or None if name.endswith(_HISTORY) else None
 
 
+_RAW = "__raw__"
+
+
+def parse_raw_name(name: str) -> str | None:
+    """Return the table that the table of this name is without its tombstones; None for any other.
+
+    It is ``t`` for ``__raw__t``. No table can be called so.
+    """
+    return name.removeprefix(_RAW) or None if name.startswith(_RAW) else None
+
+
 def quoted(name: str) -> str:
     """Return a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
