@@ -21,7 +21,8 @@ from flight_server.sql.names import quoted
 from flight_server.storage.edits import Change
 from flight_server.storage.system import Row, Rows
 from policies.names import TableRef
-from policies.rules import ColumnPath, Redaction, RedactionKind, SafeView
+from policies.rules import SafeView
+from policies.words import path_words, redaction_words
 
 SAFE_VIEWS_MAX = 10_000
 VIEWS_DEPTH_MAX = 16
@@ -60,27 +61,11 @@ class StoredSafeView:
         lines = [f"SELECT {columns}", f"FROM {base}.{quoted(self.rule.base.table)}"]
         if self.rule.row_filter is not None:
             lines.append(f"WHERE ({self.rule.row_filter})")
-        lines += (f"-- {path_text(path)}: {words(each)}" for path, each in self.rule.redactions)
+        lines += (
+            f"-- {path_words(path)} is shown {redaction_words(each)}"
+            for path, each in self.rule.redactions
+        )
         return "\n".join(lines)
-
-
-def path_text(path: ColumnPath) -> str:
-    """Return the path of a column or of a field within it as text."""
-    return ".".join(path)
-
-
-def words(redaction: Redaction) -> str:
-    """Return what a redaction does, in words."""
-    if redaction.kind is RedactionKind.MASK:
-        kept = (("first", redaction.keep_prefix), ("last", redaction.keep_suffix))
-        shown = " and ".join(f"{count} {which}" for which, count in kept if count)
-        return f"masked, shows the {shown} characters" if shown else "masked"
-    if redaction.kind is RedactionKind.HASH:
-        domain = "" if redaction.domain is None else f" in the domain {redaction.domain!r}"
-        return f"replaced by a keyed hash{domain}"
-    if redaction.kind is RedactionKind.GENERALISE:
-        return f"generalised to {redaction.to}"
-    return "always NULL"
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,27 +101,9 @@ def test_its_definition_is_text_for_people(tmp_path: Path) -> None:
         'SELECT "id", "name"',
         'FROM "primary"."s"."people"',
         "WHERE (id <> 7)",
-        "-- id: generalised to 10",
-        "-- name: masked, shows the first 1 and last 2 characters",
+        "-- id is shown generalised to 10",
+        "-- name is shown as stars but its first 1 and last 2 characters",
     ]
-
-
-@pytest.mark.parametrize(
-    ("redaction", "said"),
-    [
-        (Redaction(RedactionKind.NULL), "always NULL"),
-        (Redaction(RedactionKind.MASK), "masked"),
-        (Redaction(RedactionKind.MASK, keep_suffix=4), "masked, shows the last 4 characters"),
-        (Redaction(RedactionKind.HASH), "replaced by a keyed hash"),
-        (
-            Redaction(RedactionKind.HASH, domain="people"),
-            "replaced by a keyed hash in the domain 'people'",
-        ),
-        (Redaction(RedactionKind.GENERALISE, to="month"), "generalised to month"),
-    ],
-)
-def test_each_redaction_has_words(redaction: Redaction, said: str) -> None:
-    assert safe_views_module.words(redaction) == said
 
 
 def test_who_asks_first_may_give_up(tmp_path: Path) -> None:
@@ -243,7 +225,7 @@ def test_a_name_that_was_given_to_a_view_never_means_a_table(tmp_path: Path) -> 
 def test_a_view_of_the_servers_own_tables_is_made_of_nothing(tmp_path: Path) -> None:
     views = open_views(tmp_path)
     put(views, replace(VIEW, base=TableRef("system", "policy", "views")))
-    registry = Registry(locate_all({"system": tmp_path}), safe_views=views)
+    registry = Registry(locate_all({"primary": tmp_path / "p", "system": tmp_path}), safe_views=views)
     stored = views.get(REF)
     assert stored is not None
     assert registry.made_of(stored)[0] is None
