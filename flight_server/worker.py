@@ -70,6 +70,12 @@ class QueryWorker:
         self._clock = clock
         self._log = log
         self._watch = Watch(clock)
+        self._answers = {
+            Kind.DESCRIBE: self._describe,
+            Kind.STREAM: self._stream,
+            Kind.WRITE: self._write,
+            Kind.CHECK: self._check,
+        }
 
     def run(self) -> None:
         """Serve until the gateway is gone."""
@@ -80,12 +86,8 @@ class QueryWorker:
                 continue  # it crossed the end of the query that it was meant for
             self._watch = Watch(self._clock)
             try:
-                if kind is Kind.DESCRIBE:
-                    self._describe(payload)
-                elif kind is Kind.STREAM:
-                    self._stream(payload)
-                elif kind is Kind.WRITE:
-                    self._write(payload)
+                if (answer := self._answers.get(kind)) is not None:
+                    answer(payload)
             except wire.ChannelClosed:
                 raise
             except errors.LakeflightError as error:
@@ -149,6 +151,12 @@ class QueryWorker:
         written = self._engine.write(query, target, is_cancelled=self._is_cancelled)
         made = messages.encode_written(written)
         self._channel.send_all([(Kind.WRITTEN, made), *self._logged(), self._end()])
+
+    def _check(self, payload: bytes) -> None:
+        scan, checks = messages.decode_check(payload)
+        rows = self._engine.count_refused(scan, checks, is_cancelled=self._is_cancelled)
+        counted = messages.encode_count(rows)
+        self._channel.send_all([(Kind.COUNT, counted), *self._logged(), self._end()])
 
     def _frame(self, batch: pa.RecordBatch) -> tuple[Kind, bytes] | None:
         """Return the frame of a batch; None when the query was cancelled before it had a slot."""

@@ -21,6 +21,7 @@ from flight_server.engine.base import (
     BatchLimits,
     Description,
     FencedScan,
+    FileScan,
     GovernedScan,
     GovernedTable,
     Pin,
@@ -30,6 +31,7 @@ from flight_server.engine.base import (
     WriteTarget,
     Written,
 )
+from flight_server.engine.checking import count_refused
 from flight_server.engine.explain import redacted
 from flight_server.engine.faults import Stage
 from flight_server.engine.lookup import Lookup
@@ -168,6 +170,14 @@ class LocalEngine:
     ) -> Written:
         """Run a statement that changes rows; see ``Engine`` and ``writes.Writer``."""
         return self._writer.write(query, target, is_cancelled=is_cancelled)
+
+    def count_refused(
+        self, scan: FileScan, checks: tuple[str, ...], *, is_cancelled: Callable[[], bool]
+    ) -> int:
+        """Count the rows of files that do not meet what they are held to; see ``Engine``."""
+        if is_cancelled():
+            raise Cancelled("the statement was cancelled")
+        return count_refused(self._ctx, scan, checks)
 
     def _stream_each(
         self, query: Query, unbound: Planned, is_cancelled: Callable[[], bool]

@@ -18,6 +18,8 @@ from flight_server.engine.account import Work
 from flight_server.engine.base import (
     NO_PARAMETERS,
     Description,
+    FileGroup,
+    FileScan,
     Pin,
     Query,
     Temporary,
@@ -29,6 +31,7 @@ from policies.names import Principal, Role, TableRef
 
 _VALUES = struct.Struct("<BI")
 _LENGTHS = struct.Struct("<II")
+_COUNT = struct.Struct("<q")
 
 
 class WorkerFault(Exception):
@@ -140,6 +143,8 @@ def encode_write(query: Query, target: WriteTarget) -> bytes:
             "chosen": target.chosen,
             "file_bytes": target.file_bytes,
             "rows_are_source": target.rows_are_source,
+            "checks": target.checks,
+            "columns": target.columns,
         }
     ).encode()
     return _LENGTHS.pack(len(schema), len(where)) + schema + where + encode_query(query)
@@ -157,8 +162,63 @@ def decode_write(payload: bytes) -> tuple[Query, WriteTarget]:
         chosen=None if data["chosen"] is None else tuple(data["chosen"]),
         file_bytes=data["file_bytes"],
         rows_are_source=data["rows_are_source"],
+        checks=tuple(data["checks"]),
+        columns=None if data["columns"] is None else tuple(data["columns"]),
     )
     return decode_query(rest), target
+
+
+def encode_check(scan: FileScan, checks: tuple[str, ...]) -> bytes:
+    """Write files and what their rows are held to as the payload of a CHECK frame.
+
+    The partition values of the groups are the rows of a batch.
+    """
+    columns = [scan.schema.field(name) for name in scan.partition_columns]
+    values = [
+        pa.array([group.partition[place].as_py() for group in scan.groups], field.type)
+        for place, field in enumerate(columns)
+    ]
+    schema = scan.schema.serialize().to_pybytes()
+    what = json.dumps(
+        {
+            "checks": checks,
+            "partition_columns": scan.partition_columns,
+            "paths": [group.paths for group in scan.groups],
+        }
+    ).encode()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, pa.schema(columns)) as writer:
+        if columns:
+            writer.write_batch(pa.RecordBatch.from_arrays(values, schema=pa.schema(columns)))
+    partitions = sink.getvalue().to_pybytes()
+    return _LENGTHS.pack(len(schema), len(what)) + schema + what + partitions
+
+
+def decode_check(payload: bytes) -> tuple[FileScan, tuple[str, ...]]:
+    """Read what ``encode_check`` wrote."""
+    schema, what, partitions = _parts(payload)
+    data = json.loads(what)
+    columns = pa.ipc.open_stream(partitions).read_all().columns
+    groups = (
+        FileGroup(tuple(column[place] for column in columns), tuple(paths))
+        for place, paths in enumerate(data["paths"])
+    )
+    scan = FileScan(
+        pa.ipc.read_schema(pa.py_buffer(schema)),
+        tuple(data["partition_columns"]),
+        tuple(groups),
+    )
+    return scan, tuple(data["checks"])
+
+
+def encode_count(rows: int) -> bytes:
+    """Write a number of rows as the payload of a COUNT frame."""
+    return _COUNT.pack(rows)
+
+
+def decode_count(payload: bytes) -> int:
+    """Read what ``encode_count`` wrote."""
+    return int(_COUNT.unpack(payload)[0])
 
 
 def encode_written(written: Written) -> bytes:

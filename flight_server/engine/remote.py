@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine import messages, wire
-from flight_server.engine.account import Account
-from flight_server.engine.base import Description, Query, WriteTarget, Written
+from flight_server.engine import messages
+from flight_server.engine.asking import Lane, Run, WorkerDied
+from flight_server.engine.base import Description, FileScan, Query, WriteTarget, Written
 from flight_server.engine.cache import ENTRY_BYTES_MAX, Result, ResultCache
 from flight_server.engine.pool import WorkerPool
-from flight_server.engine.process import Ended, WorkerProcess
 from flight_server.engine.wire import Kind
-from flight_server.engine.worker_log import relay
 from flight_server.telemetry.meters import Meters
 
-_log = logging.getLogger(__name__)
-
 _ATTEMPTS = 2
-
-
-class _WorkerDied(Exception):
-    """The worker ended under its query.
-
-    ``error`` is what the caller is told when nothing more is tried.
-    """
-
-    def __init__(self, error: errors.LakeflightError, *, may_retry: bool) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.may_retry = may_retry
 
 
 class RemoteEngine:
@@ -53,17 +36,17 @@ class RemoteEngine:
         result_cache_bytes_max: int = 0,
         meters: Meters | None = None,
     ) -> None:
-        self._lane = _Lane(pool, clock, meters or Meters())
+        self._lane = Lane(pool, clock, meters or Meters())
         self.results = ResultCache(result_cache_bytes_max)
 
     def describe(self, query: Query, *, is_cancelled: Callable[[], bool]) -> Description:
         """Plan a query in a worker."""
         request = messages.encode_query(query)
         for attempt in range(1, _ATTEMPTS + 1):
-            run = _Run(self._lane, "describe", is_cancelled)
+            run = Run(self._lane, "describe", is_cancelled)
             try:
                 return self._described(query, run, request)
-            except _WorkerDied as died:
+            except WorkerDied as died:
                 if attempt < _ATTEMPTS and died.may_retry:
                     continue
                 raise died.error from None
@@ -71,7 +54,7 @@ class RemoteEngine:
                 run.close()
         raise AssertionError("unreachable")
 
-    def _described(self, query: Query, run: _Run, request: bytes) -> Description:
+    def _described(self, query: Query, run: Run, request: bytes) -> Description:
         """Ask for a description; rows that come with it are kept for who will ask for them."""
         kind, payload = run.ask(Kind.DESCRIBE, request)
         if kind is not Kind.DESCRIPTION:
@@ -111,14 +94,27 @@ class RemoteEngine:
         Raises Unavailable when the worker is gone; the files that it had begun then stay in the
         folder, where nothing refers to them.
         """
-        run = _Run(self._lane, "write", is_cancelled)
+        request = messages.encode_write(query, target)
+        return messages.decode_written(self._once(Kind.WRITE, request, Kind.WRITTEN, is_cancelled))
+
+    def count_refused(
+        self, scan: FileScan, checks: tuple[str, ...], *, is_cancelled: Callable[[], bool]
+    ) -> int:
+        """Count rows that do not meet what they are held to in a worker; raises as ``write``."""
+        request = messages.encode_check(scan, checks)
+        return messages.decode_count(self._once(Kind.CHECK, request, Kind.COUNT, is_cancelled))
+
+    def _once(
+        self, kind: Kind, request: bytes, answer: Kind, is_cancelled: Callable[[], bool]
+    ) -> bytes:
+        """Ask a worker for one frame; what is part of a write is never asked for twice."""
+        run = Run(self._lane, "write", is_cancelled)
         try:
-            kind, payload = run.ask(Kind.WRITE, messages.encode_write(query, target))
-            if kind is not Kind.WRITTEN:
-                raise messages.WorkerFault(f"a worker answered {kind.name} to WRITE")
-            written = messages.decode_written(payload)
+            found, payload = run.ask(kind, request)
+            if found is not answer:
+                raise messages.WorkerFault(f"a worker answered {found.name} to {kind.name}")
             run.receive()
-        except _WorkerDied as died:
+        except WorkerDied as died:
             if died.may_retry:
                 raise errors.Unavailable(
                     "the worker that ran the statement is gone; nothing was written; try again",
@@ -126,7 +122,7 @@ class RemoteEngine:
                 ) from None
             raise died.error from None
         else:
-            return written
+            return payload
         finally:
             run.close()
 
@@ -138,14 +134,14 @@ class ResultStream:
     """
 
     def __init__(
-        self, lane: _Lane, query: Query, is_cancelled: Callable[[], bool], results: ResultCache
+        self, lane: Lane, query: Query, is_cancelled: Callable[[], bool], results: ResultCache
     ) -> None:
         self._lane = lane
         self._is_cancelled = is_cancelled
         self._results = results
         self._query = query
         self._small: list[pa.RecordBatch] | None = []  # the rows so far, while they are few
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self._ready: deque[pa.RecordBatch] = deque()
         self._failure: Exception | None = None
         self._request = messages.encode_query(query)
@@ -161,7 +157,7 @@ class ResultStream:
                 if self._failure is not None:
                     raise self._failure
                 self._take(self._run)
-            except _WorkerDied as died:
+            except WorkerDied as died:
                 self.close()
                 raise died.error from None
             except BaseException:
@@ -176,7 +172,7 @@ class ResultStream:
         self._ready.clear()
         self._end()
 
-    def _take(self, run: _Run) -> None:
+    def _take(self, run: Run) -> None:
         """Take in the next frame, and those that came with it.
 
         A result that is here as a whole keeps its worker no longer, however slow its reader is.
@@ -227,14 +223,14 @@ class ResultStream:
 
     def _open(self) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            self._run = run = _Run(self._lane, "stream", self._is_cancelled)
+            self._run = run = Run(self._lane, "stream", self._is_cancelled)
             try:
                 kind, payload = run.ask(Kind.STREAM, self._request)
                 if kind is not Kind.SCHEMA:
                     raise messages.WorkerFault(f"a worker answered {kind.name} to STREAM")
                 self.schema = pa.ipc.read_schema(pa.py_buffer(payload))
                 self._take(run)
-            except _WorkerDied as died:
+            except WorkerDied as died:
                 self.close()
                 if attempt == _ATTEMPTS or not died.may_retry:
                     raise died.error from None
@@ -243,153 +239,3 @@ class ResultStream:
                 raise
             else:
                 return
-
-
-@dataclass(frozen=True, slots=True)
-class _Lane:
-    """Where requests run, by which clock, and where their cost is counted."""
-
-    pool: WorkerPool
-    clock: Clock
-    meters: Meters
-
-
-class _Run:
-    """One request to one borrowed worker, from the first frame to the last."""
-
-    def __init__(self, lane: _Lane, what: str, is_cancelled: Callable[[], bool]) -> None:
-        self._lane = lane
-        self._pool = pool = lane.pool
-        self._clock = clock = lane.clock
-        self._is_cancelled = is_cancelled
-        self._account = Account(what, now=clock.monotonic())
-        self._worker: WorkerProcess | None = pool.borrow(is_cancelled=is_cancelled)
-        now = clock.monotonic()
-        self._account.lent(self._worker.pid, now=now)
-        self._deadline = now + pool.options.query_seconds_max
-        self._finished = True
-        self._faulted = False
-
-    def ask(self, kind: Kind, payload: bytes) -> tuple[Kind, bytes]:
-        """Send the request and return the first frame of the answer."""
-        worker = self._borrowed()
-        self._finished = False
-        try:
-            worker.channel.send(kind, payload)
-        except wire.ChannelClosed:
-            raise self._died(worker) from None
-        return self.receive()
-
-    def receive(self) -> tuple[Kind, bytes]:
-        """Return the next frame.
-
-        Raises what the worker raised, Cancelled, DeadlineExceeded or _WorkerDied.
-        """
-        worker = self._borrowed()
-        try:
-            kind, payload = self._next(worker)
-            while kind is Kind.LOG:
-                relay(payload, pid=worker.pid)
-                kind, payload = self._next(worker)
-        except wire.ChannelClosed:
-            raise self._died(worker) from None
-        self._finish(kind, payload)
-        if kind is Kind.ERROR:
-            error = messages.decode_error(payload)
-            # After a panic nobody knows what state its engine is in.
-            self._faulted = isinstance(error, messages.WorkerFault)
-            raise error
-        return kind, payload
-
-    def _next(self, worker: WorkerProcess) -> tuple[Kind, bytes]:
-        while not worker.channel.wait():
-            self._account.waited += wire.MOMENT_SECONDS
-            if self._is_cancelled():
-                raise errors.Cancelled("the call was cancelled")
-            if self._clock.monotonic() > self._deadline:
-                raise self._too_late()
-        return worker.channel.receive()
-
-    def _finish(self, kind: Kind, payload: bytes) -> None:
-        """Take in the end of the work, if a frame is that."""
-        if kind is Kind.END:
-            self._finished = True
-            self._account.work = messages.work_at_end(payload)
-        elif kind is Kind.ERROR:
-            self._finished = True
-            self._account.work = messages.work_at_error(payload)
-
-    def has_frame(self) -> bool:
-        """Whether the next frame is here already."""
-        return self._borrowed().channel.has_frame()
-
-    def read(self, kind: Kind, payload: bytes, schema: pa.Schema) -> pa.RecordBatch:
-        """Return the batch of a BATCH or INLINE frame."""
-        if kind is Kind.INLINE:
-            return wire.read_inline(payload)
-        if kind is Kind.BATCH:
-            return self._borrowed().reader.read(payload, schema)
-        raise messages.WorkerFault(f"a worker sent {kind.name} within a result")
-
-    def close(self) -> None:
-        """Stop the worker if it still works, first by asking, then by force, and give it back."""
-        worker, self._worker = self._worker, None
-        if worker is None:
-            return
-        healthy = False
-        try:
-            healthy = not self._faulted and (self._finished or self._stop(worker))
-        finally:
-            if self._faulted:
-                worker.ended_by = Ended.FAULT
-            self._pool.give_back(worker, healthy=healthy)
-            self._account.settle(self._lane.meters, clock=self._clock)
-
-    def _stop(self, worker: WorkerProcess) -> bool:
-        deadline = self._clock.monotonic() + self._pool.options.cancel_grace_seconds_max
-        try:
-            worker.channel.send(Kind.CANCEL)
-            while (left := deadline - self._clock.monotonic()) > 0 and worker.channel.poll(left):
-                kind, payload = worker.channel.receive()
-                if kind is Kind.BATCH:
-                    worker.reader.discard(payload)
-                self._finish(kind, payload)
-                if self._finished:
-                    return True
-        except wire.ChannelClosed:
-            return False
-        worker.ended_by = Ended.CANCEL
-        worker.kill()
-        return False
-
-    def _died(self, worker: WorkerProcess) -> _WorkerDied:
-        self._finished = False
-        if worker.is_out_of_time:
-            return _WorkerDied(self._too_late(), may_retry=False)
-        if worker.died_of_its_query():
-            worker.ended_by = Ended.QUERY
-            return _WorkerDied(
-                errors.LimitExceeded(
-                    "the query is too large or too complex for one worker; ask for less, or in"
-                    " smaller steps; limit=memory_bytes_max"
-                ),
-                may_retry=False,
-            )
-        _log.warning("worker %d ended while it ran a query", worker.pid)
-        return _WorkerDied(
-            errors.Unavailable(
-                "the worker that ran the query is gone; try again", retry_after_seconds=1.0
-            ),
-            may_retry=True,
-        )
-
-    def _too_late(self) -> errors.DeadlineExceeded:
-        limit = self._pool.options.query_seconds_max
-        return errors.DeadlineExceeded(
-            f"the query ran longer than allowed; query_seconds_max={limit:g}"
-        )
-
-    def _borrowed(self) -> WorkerProcess:
-        if self._worker is None:
-            raise messages.WorkerFault("a closed run was used")
-        return self._worker

@@ -46,6 +46,7 @@ class Kind(IntEnum):
     STREAM = 3
     CANCEL = 4
     WRITE = 5
+    CHECK = 6
     READY = 10
     DESCRIPTION = 11
     SCHEMA = 12
@@ -55,6 +56,7 @@ class Kind(IntEnum):
     ERROR = 16
     WRITTEN = 17
     LOG = 18
+    COUNT = 19
 
 
 class ChannelClosed(Exception):
