@@ -186,7 +186,7 @@ class Gateway:
             self._roots.read_only,
             rulebook,
             counting.limits,
-            standing=AccountStanding(stores.users, signin.still),
+            standing=AccountStanding(stores.users, signin.still, stating=rulebook),
             grants=Grants(rulebook, stores.users, buckets=lambda: located),
             audit=self._audit,
             stores=stores,

@@ -22,8 +22,9 @@ from flight_server.storage.edits import Change
 from flight_server.storage.system import Row, Rows, Snapshot, SystemTable
 from flight_server.storage.system_tables import FILTERS, LABELS, MASKS, SAFE_VIEWS, TableSpec
 from policies.book import PolicyBook, book_of, digest
-from policies.names import Privilege
+from policies.names import Principal, Privilege
 from policies.rules import ColumnMask, Effect, Grant, Label, RowFilter, SafeView
+from policies.stating import purposes_of
 
 GRANTS_MAX = 20_000
 # What stands in place of a version while the rules cannot be read.
@@ -189,6 +190,10 @@ class Rulebook:
             return self.book().version
         except Unavailable:
             return UNREADABLE
+
+    def purposes(self, principal: Principal) -> frozenset[str]:
+        """Return the purposes that somebody may state; raises Unavailable."""
+        return purposes_of(self.book(), principal)
 
     def list(self) -> tuple[StoredGrant, ...]:
         """Return the stored grants, oldest first, also those that cannot be read as rules.

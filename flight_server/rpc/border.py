@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyarrow as pa
@@ -80,12 +80,20 @@ class Call:
     record: Record
     flight_errors: bool
 
-    def request(self, sessions: Sessions, *, default_bucket: str, default_schema: str) -> Request:
+    def request(
+        self,
+        sessions: Sessions,
+        *,
+        default_bucket: str,
+        default_schema: str,
+        needs_purpose: bool = True,
+    ) -> Request:
         """Return the request for the use cases.
 
         Of settings, headers and the options of the session, the later ones win.
         Raises Unauthenticated for a call without credentials, InvalidRequest for headers that ask
-        for what cannot be. That is not found out before
+        for what cannot be, PermissionDenied for a purpose that the caller may not state: unless the
+        call has no need of one, and has none then. That is not found out before
         the call starts, because an error there could not say its code to every client.
         """
         caller, peer = self.caller, self.context.peer()
@@ -99,8 +107,10 @@ class Call:
         options = _NO_OPTIONS if session is None else session.options
         purpose = options.purpose or caller.purpose
         self.record.note(purpose=purpose)
+        if purpose is not None:
+            purpose = _stated(sessions, principal, purpose, is_needed=needs_purpose)
         return Request(
-            principal=principal,
+            principal=replace(principal, purpose=purpose),
             session_id=signed_in.session_id,
             request_id=caller.request_id,
             bucket=options.catalog or caller.bucket or default_bucket,
@@ -145,6 +155,19 @@ class Call:
             reads_rpc_status=self.caller.reads_rpc_status,
             flight_errors=self.flight_errors,
         )
+
+
+def _stated(
+    sessions: Sessions, principal: Principal, purpose: str, *, is_needed: bool
+) -> str | None:
+    """Return the purpose of a call; raises when the caller may not state it, and it is needed."""
+    try:
+        sessions.check_purpose(principal, purpose)
+    except (errors.InvalidRequest, errors.PermissionDenied):
+        if is_needed:
+            raise
+        return None
+    return purpose
 
 
 def _check(caller: Caller) -> None:

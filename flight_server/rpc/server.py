@@ -274,6 +274,7 @@ class LakehouseServer(fl.FlightServerBase):
             self._sessions,
             default_bucket=self._defaults.bucket,
             default_schema=self._defaults.schema,
+            needs_purpose=action not in steps.PURPOSELESS_ACTIONS,
         )
         refuse_pending(request.principal, action)
         if step is not None:

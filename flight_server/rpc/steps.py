@@ -15,6 +15,16 @@ FINISHING_ACTIONS = frozenset(
 # Never counted: who has no request left must still be able to end what is theirs.
 _UNCOUNTED_ACTIONS = FINISHING_ACTIONS | {"auth.logout", "session.kill", "token.revoke"}
 
+# They show no rows: who may not state the purpose of their session any more can still look at its
+# options, change them, and go.
+PURPOSELESS_ACTIONS = FINISHING_ACTIONS | {
+    "SetSessionOptions",
+    "GetSessionOptions",
+    "auth.logout",
+    "auth.whoami",
+    "auth.change_password",
+}
+
 _DESCRIBED: Mapping[type, Step | None] = {
     commands.PreparedStatementQuery: Step.EXECUTE,
     # What a driver asks each time that it connects, and what is always the same.

@@ -20,6 +20,7 @@ from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
 from policies.lens import visible_columns
 from policies.names import Principal, Privilege, TableRef
+from policies.stating import purposes_of
 
 BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
@@ -56,6 +57,10 @@ class Browser:
         self._registry = registry
         self._opener = opener
         self._book = book
+
+    def purposes(self, principal: Principal) -> frozenset[str]:
+        """Return the purposes that somebody may state."""
+        return purposes_of(self._book(), principal)
 
     def catalogs(self, principal: Principal) -> tuple[str, ...]:
         """Return the visible catalogs, sorted."""

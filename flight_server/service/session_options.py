@@ -8,6 +8,7 @@ from typing import Protocol
 
 from flight_server.errors import InvalidRequest, NotFound
 from flight_server.protocol.flight import SessionOption
+from flight_server.service.purposes import check_purpose
 from flight_server.storage.locations import catalog_name
 from policies.names import Principal
 
@@ -43,6 +44,10 @@ class Visible(Protocol):
         """Return the visible schemas of a catalog, each with its catalog."""
         ...
 
+    def purposes(self, principal: Principal) -> frozenset[str]:
+        """Return the purposes that somebody may state."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -60,7 +65,7 @@ class Reader:
         """Return the value of an option as it is kept; None, and an empty text, unset it.
 
         Raises InvalidRequest for a value that cannot be, NotFound for a name that the principal
-        may not see.
+        may not see, PermissionDenied for a purpose that they may not state.
         """
         if value is None:
             return None
@@ -69,7 +74,10 @@ class Reader:
         if not isinstance(value, str):
             raise InvalidRequest(f"the session option {name} is a text")
         if name in ("purpose", "query_tag"):
-            return printable(value, name, characters_max=TEXT_CHARACTERS_MAX) or None
+            text = printable(value, name, characters_max=TEXT_CHARACTERS_MAX) or None
+            if name == "purpose" and text is not None:
+                check_purpose(self.names, self.principal, text)
+            return text
         if not value or len(value) > _NAME_CHARACTERS_MAX:
             raise InvalidRequest(
                 f"the session option {name} is a name; characters_max={_NAME_CHARACTERS_MAX}"

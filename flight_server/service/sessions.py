@@ -16,12 +16,21 @@ from typing import Any
 
 from flight_server.clock import Clock
 from flight_server.engine.base import Temporary
-from flight_server.errors import Cancelled, InvalidRequest, LimitExceeded, NotFound, Unsupported
+from flight_server.errors import (
+    Cancelled,
+    InvalidRequest,
+    LimitExceeded,
+    NotFound,
+    PermissionDenied,
+    Unsupported,
+)
 from flight_server.protocol.flight import SessionOption, SessionOptionErrorValue
 from flight_server.service import session_options
+from flight_server.service.purposes import check_purpose
 from flight_server.service.request import Request, SessionKey
 from flight_server.service.session_options import NAMES, Reader, SessionOptions, Visible
 from flight_server.sql.commands import SetOption, Use
+from policies.names import Principal
 
 _log = logging.getLogger(__name__)
 
@@ -149,6 +158,10 @@ class Sessions:
         """Have this called once for each session that ends, whatever ended it."""
         self._on_close.append(callback)
 
+    def check_purpose(self, principal: Principal, purpose: str) -> None:
+        """Raise unless somebody may state this purpose; see ``purposes.check_purpose``."""
+        check_purpose(self._names, principal, purpose)
+
     def find(self, keys: tuple[SessionKey, ...]) -> Session | None:
         """Return the session that the first of these keys stands for, if there is one."""
         now = self._clock.monotonic()
@@ -228,6 +241,8 @@ class Sessions:
                 changes[name] = self._reader(request, changes).read(name, values[name])
             except (InvalidRequest, NotFound):
                 faults[name] = SessionOptionErrorValue.INVALID_VALUE
+            except PermissionDenied:
+                faults[name] = SessionOptionErrorValue.ERROR
         if changes:
             self._change(request, changes)
         return faults
@@ -236,7 +251,8 @@ class Sessions:
         """Execute USE, SET or RESET.
 
         Raises Unsupported for an option that does not exist, NotFound for a name that the caller
-        may not see, InvalidRequest for a value that cannot be.
+        may not see, InvalidRequest for a value that cannot be, PermissionDenied for a purpose that
+        the caller may not state.
         """
         values: dict[str, SessionOption]
         if isinstance(command, Use):

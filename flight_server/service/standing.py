@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from flight_server.auth.users import User
 from flight_server.errors import LakeflightError, NotFound, PermissionDenied, Unauthenticated
+from flight_server.service.purposes import Stating, check_purpose
 from flight_server.service.request import Request
 from policies.names import Principal
 
@@ -25,16 +27,28 @@ Standing = Callable[[Request], Principal]
 
 
 class AccountStanding:
-    """A ``Standing`` over the accounts; ``still`` says what has become of session and token."""
+    """A ``Standing`` over the accounts.
+
+    ``still`` says what has become of session and token, ``stating`` who may state which purpose:
+    without it, a purpose that was stated stands.
+    """
 
     def __init__(
-        self, users: Users, still: Callable[[Request], LakeflightError | None] | None = None
+        self,
+        users: Users,
+        still: Callable[[Request], LakeflightError | None] | None = None,
+        *,
+        stating: Stating | None = None,
     ) -> None:
         self._users = users
         self._still = still
+        self._stating = stating
 
     def __call__(self, request: Request) -> Principal:
-        """Return who asks, with the roles that they have now; raises as ``Standing`` says."""
+        """Return who asks, with the roles that they have now, for the purpose that they stated.
+
+        Raises as ``Standing`` says, and PermissionDenied when they may not state it any more.
+        """
         if self._still is not None and (error := self._still(request)) is not None:
             raise error
         try:
@@ -43,7 +57,10 @@ class AccountStanding:
             raise _gone() from None
         if not user.is_active:
             raise _gone()
-        return user.as_principal()
+        principal = replace(user.as_principal(), purpose=request.purpose)
+        if self._stating is not None and request.purpose is not None:
+            check_purpose(self._stating, principal, request.purpose)
+        return principal
 
 
 def as_before(request: Request) -> Principal:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from flight_server.errors import InvalidRequest, NotFound
+from flight_server.errors import InvalidRequest, NotFound, PermissionDenied
 from flight_server.protocol.flight import SessionOption
 from flight_server.service.session_options import NAMES, Reader, shown
 from policies.names import Principal
+from policies.purposes import PURPOSES
 from tests.service.opened import ADMIN, BOB
 
 
@@ -22,6 +23,9 @@ class Names:
     ) -> tuple[tuple[str, str], ...]:
         return (("primary", "sales"),) if catalog == "primary" else ()
 
+    def purposes(self, principal: Principal) -> frozenset[str]:
+        return frozenset(PURPOSES) if principal.is_admin else frozenset({"research"})
+
 
 def read(name: str, value: SessionOption, principal: Principal = ADMIN) -> str | float | None:
     return Reader(Names(), principal, "primary", "public").read(name, value)
@@ -34,7 +38,7 @@ def read(name: str, value: SessionOption, principal: Principal = ADMIN) -> str |
         ("catalog", "profile:user", "profile_user"),
         ("schema", "sales", "sales"),
         ("schema", "public", "public"),
-        ("purpose", "billing", "billing"),
+        ("purpose", "analytics", "analytics"),
         ("purpose", "", None),
         ("query_tag", "nightly 1 ü", "nightly 1 ü"),
         ("query_timeout_seconds", "2.5", 2.5),
@@ -55,6 +59,8 @@ def test_what_is_taken(name: str, value: SessionOption, kept: str | float | None
         ("catalog", "x" * 300),
         ("schema", ("sales",)),
         ("purpose", "two\nlines"),
+        ("purpose", "billing"),
+        ("purpose", "Research"),
         ("purpose", True),
         ("query_tag", "x" * 257),
         *(
@@ -66,6 +72,15 @@ def test_what_is_taken(name: str, value: SessionOption, kept: str | float | None
 def test_what_is_refused(name: str, value: SessionOption) -> None:
     with pytest.raises(InvalidRequest, match=name):
         read(name, value)
+
+
+def test_a_purpose_is_one_that_was_granted() -> None:
+    assert read("purpose", "research", BOB) == "research"
+    with pytest.raises(PermissionDenied) as raised:
+        read("purpose", "analytics", BOB)
+    assert raised.value.code == "purpose_denied"
+    with pytest.raises(InvalidRequest, match="research, analytics, machine_learning"):
+        read("purpose", "billing", BOB)
 
 
 @pytest.mark.parametrize(

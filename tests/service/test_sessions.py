@@ -100,6 +100,8 @@ def test_options_are_set_each_for_itself() -> None:
         "purpose": INVALID_VALUE,
     }
     assert house.tag(request()) == "x"
+    faults = house.sessions.set(request(BOB), {"purpose": "analytics", "query_tag": "x"})
+    assert faults == {"purpose": SessionOptionErrorValue.ERROR}
 
 
 def test_a_schema_is_looked_for_in_the_catalog_that_comes_with_it() -> None:

@@ -75,9 +75,9 @@ def test_adbc_sets_catalog_and_schema(two: Server) -> None:
 def test_adbc_passes_any_other_option(two: Server) -> None:
     with two.connect() as connection:
         adbc = connection.adbc_connection
-        adbc.set_options(**{f"{OPTION}purpose": "billing", f"{OPTION}query_tag": "nightly"})
+        adbc.set_options(**{f"{OPTION}purpose": "user_view", f"{OPTION}query_tag": "nightly"})
         adbc.set_options(**{f"{OPTION}query_timeout_seconds": 2.5})
-        assert adbc.get_option(f"{OPTION}purpose") == "billing"
+        assert adbc.get_option(f"{OPTION}purpose") == "user_view"
         assert adbc.get_option_float(f"{OPTION}query_timeout_seconds") == 2.5
         for name, value in (("catalog", "nowhere"), ("colour", "red"), ("schema", "nowhere")):
             with pytest.raises(flightsql.Error, match="invalid"):
@@ -86,11 +86,11 @@ def test_adbc_passes_any_other_option(two: Server) -> None:
 
 def test_options_are_read_set_and_unset(raw_two: RawClient) -> None:
     assert get_options(raw_two) == {"catalog": "primary", "schema": "public"}
-    assert set_options(raw_two, catalog="other", schema="nowhere", x=1, purpose="p") == {
+    assert set_options(raw_two, catalog="other", schema="nowhere", x=1, purpose="admin") == {
         "schema": "INVALID_VALUE",
         "x": "INVALID_NAME",
     }
-    assert get_options(raw_two) == {"catalog": "other", "schema": "public", "purpose": "p"}
+    assert get_options(raw_two) == {"catalog": "other", "schema": "public", "purpose": "admin"}
     assert set_options(raw_two, catalog=None, purpose=None, query_timeout_seconds=3) == {}
     assert get_options(raw_two) == {
         "catalog": "primary",
@@ -115,11 +115,11 @@ def test_close_session_frees_everything_and_the_token_goes_on(raw_two: RawClient
 
 
 def test_a_header_is_below_the_option(two: Server) -> None:
-    headers = {"x_lakehouse_bucket": "other", "x_lakehouse_purpose": "audit"}
+    headers = {"x_lakehouse_bucket": "other", "x_lakehouse_purpose": "data_sync"}
     with RawClient.connect(two, **headers) as raw:
-        assert get_options(raw) == {"catalog": "other", "schema": "public", "purpose": "audit"}
-        set_options(raw, catalog="primary", purpose="billing")
-        assert get_options(raw) == {"catalog": "primary", "schema": "public", "purpose": "billing"}
+        assert get_options(raw) == {"catalog": "other", "schema": "public", "purpose": "data_sync"}
+        set_options(raw, catalog="primary", purpose="user_view")
+        assert get_options(raw) == {"catalog": "primary", "schema": "public", "purpose": "user_view"}
         set_options(raw, catalog=None)
         assert get_options(raw)["catalog"] == "other"
         raw.act(flight.CloseSession())

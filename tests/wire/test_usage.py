@@ -13,6 +13,7 @@ import pytest
 from flight_server.protocol import commands
 from tests.auth.test_users import open_users
 from tests.servers import ADMIN_PASSWORD, Server, running
+from tests.stating import let_state
 from tests.wire.raw import RawClient, refused
 
 PASSWORD = "quite another horse"
@@ -39,6 +40,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     users = open_users(lake / ".lakeflight")
     for name, values in PEOPLE.items():
         users.add(name, PASSWORD, tier="enterprise", **values)
+    let_state(lake, "research", "provider_access", user="bob")
     environment = {"LAKEFLIGHT_AUDIT__FLUSH_SECONDS_MAX": "600"}
     arguments = ("--config", str(config))
     with running(lake, arguments=arguments, environment=environment) as server:
