@@ -70,7 +70,7 @@ class HiddenKeys:
 
     def __init__(self, stores: KeyStores) -> None:
         self._stores = stores
-        self._columns = Recent[tuple[object, ...], pa.Array[Any]](
+        self._columns: Recent[tuple[object, ...], pa.Array[Any]] = Recent(
             lambda column: column.nbytes, entries_max=COLUMNS_MAX, weight_max=COLUMN_BYTES_MAX
         )
         self._returned = Recent[tuple[str, int, frozenset[str]], tuple[Compaction, ...]](
