@@ -86,7 +86,13 @@ def build_use_cases(parts: Parts) -> Built:
     """Build everything between the wire and the engine."""
     settings, clock = parts.settings, parts.clock
     located = buckets(settings)
-    found = governed.build(located, parts.rules.book, clock, log_path=log_path(settings))
+    found = governed.build(
+        located,
+        parts.rules.book,
+        clock,
+        narrowing=parts.rules.narrowing,
+        log_path=log_path(settings),
+    )
     sessions = Sessions(
         found.browser, _session_limits(settings), clock=clock, random_bytes=parts.random_bytes
     )
@@ -212,6 +218,7 @@ def _queries(parts: Parts, found: governed.Governed, running: Running) -> Querie
         found.tables,
         parts.sealer,
         limits=_query_limits(parts.settings),
+        safe_views=found.safe_views,
         clock=parts.clock,
         running=running,
     )

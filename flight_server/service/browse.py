@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import pyarrow as pa
 
 from flight_server.catalog.folders import Kind
-from flight_server.catalog.registry import Entry, Registry
+from flight_server.catalog.registry import AnyView, Entry, Registry
+from flight_server.catalog.safe_views import StoredSafeView
 from flight_server.catalog.views import View
 from flight_server.engine.base import TEMPORARY_BUCKET
 from flight_server.errors import NotFound, PermissionDenied, Unavailable, Unsupported
 from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
-from flight_server.sql.names import parse_history_name
+from flight_server.sql.names import parse_history_name, parse_raw_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
 from policies.lens import visible_columns
@@ -110,12 +112,18 @@ class Browser:
         """Return visible views by name, each with its text where this principal may read it."""
         shown = {row.ref for row in self.tables(principal) if row.table_type == VIEW}
         return tuple(
-            ViewRow(view.ref, view.definition if reads_text(principal, view) else None)
+            ViewRow(view.ref, view.definition if self._reads_text(principal, view) else None)
             for bucket in self._registry.buckets()
             if any(ref.bucket == bucket for ref in shown)
             for view in self._registry.views(bucket)
             if view.ref in shown
         )
+
+    def _reads_text(self, principal: Principal, view: AnyView) -> bool:
+        if isinstance(view, StoredSafeView):
+            # It names what nobody else need know of.
+            return self.may_manage(principal, view.ref)
+        return reads_text(principal, view)
 
     def columns(self, principal: Principal, ref: TableRef) -> pa.Schema:
         """Return a table's columns: plain types, nullability, comments as metadata ``comment``.
@@ -129,10 +137,13 @@ class Browser:
             if ref.table in information_schema.SCHEMAS and self.sees_catalog(principal, ref.bucket):
                 return information_schema.SCHEMAS[ref.table]
             raise self.missing(principal, ref)
-        found = self._visible(principal, ref)
+        found = self.visible(principal, ref)
         if isinstance(found, View):
             return found.arrow_schema
-        schema = self._opener.open(found).schema
+        if isinstance(found, StoredSafeView):
+            schema = found.arrow_schema
+        else:
+            schema = self._opener.open(found).schema
         if ref.bucket == SYSTEM_BUCKET:
             return schema
         shown = visible_columns(self._book(), principal, ref, schema.names)
@@ -140,28 +151,47 @@ class Browser:
             return schema
         return pa.schema([schema.field(name) for name in shown])
 
-    def look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
+    def look_up(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
         """Find a table or view for somebody who may read it.
 
         Raises NotFound, the same whether it does not exist or may not be seen, PermissionDenied for
         a guest, who sees more than they may read, and Unavailable.
         """
-        found = self._visible(principal, ref)
+        found = self.visible(principal, ref)
         if not decide(self._book(), principal, Privilege.READ, ref).allowed:
             raise PermissionDenied(f"a guest sees {ref} and reads no rows of it")
         return found
 
-    def _visible(self, principal: Principal, ref: TableRef) -> Entry | View:
+    def visible(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
+        """Find what somebody may know of, guests included; raises NotFound as ``look_up``."""
         # Looked for whoever asks: how long it takes must not tell that there is something.
         found = self._registry.find(ref) or self._registry.find_view(ref)
         if found is None or not may_see(self._book(), principal, ref):
             raise self.missing(principal, ref)
         return found
 
+    def look_up_raw(self, principal: Principal, ref: TableRef, base: TableRef) -> Entry:
+        """Find the table ``base`` for somebody who may read the rows that tombstones hide of it.
+
+        Raises NotFound for ``ref``, the name that they asked for, in all other cases, in the words
+        for any name that means nothing.
+        """
+        found = self._registry.find(base) or self._registry.find_view(base)
+        is_table = isinstance(found, Entry) and base.bucket != SYSTEM_BUCKET
+        if not (is_table and self.may_read_raw(principal, base)):
+            raise self.missing(principal, ref)
+        return cast("Entry", found)
+
+    def may_read_raw(self, principal: Principal, ref: TableRef) -> bool:
+        """Whether somebody may read the rows of a table that tombstones hide."""
+        book = self._book()
+        rights = (Privilege.READ, Privilege.READ_RAW)
+        return all(decide(book, principal, each, ref).allowed for each in rights)
+
     def find(self, principal: Principal, ref: TableRef) -> Entry:
         """Find a table as ``look_up`` does; raises Unsupported for a view."""
         found = self.look_up(principal, ref)
-        if isinstance(found, View):
+        if not isinstance(found, Entry):
             raise Unsupported(f"{ref} is a view: it has no data of its own")
         return found
 
@@ -173,6 +203,10 @@ class Browser:
             return False
         entry = self._registry.find(ref)
         return entry is not None and entry.kind is Kind.DELTA
+
+    def may_manage(self, principal: Principal, ref: TableRef) -> bool:
+        """Whether somebody may make and change rules on a table or view, or on its name."""
+        return decide(self._book(), principal, Privilege.MANAGE, ref).allowed
 
     def may_change(self, principal: Principal, ref: TableRef) -> bool:
         """Whether somebody may write or maintain a table; nobody may with the server's own."""
@@ -193,6 +227,10 @@ class Browser:
             return True
         if ref.schema == INFORMATION_SCHEMA:
             return self.sees_catalog(principal, ref.bucket)
+        if (raw := parse_raw_name(ref.table)) is not None:
+            return privilege is Privilege.READ and self.may_read_raw(
+                principal, TableRef(ref.bucket, ref.schema, raw)
+            )
         base = parse_history_name(ref.table)
         named = ref if base is None else TableRef(ref.bucket, ref.schema, base)
         return decide(self._book(), principal, privilege, named).allowed
@@ -260,7 +298,7 @@ class Browser:
             if may_see(book, principal, entry.ref):
                 yield entry
 
-    def _seen_views(self, book: PolicyBook, principal: Principal, bucket: str) -> Iterator[View]:
+    def _seen_views(self, book: PolicyBook, principal: Principal, bucket: str) -> Iterator[AnyView]:
         try:
             views = self._registry.views(bucket)
         except Unavailable:

@@ -240,7 +240,7 @@ class Definitions:
                 " drop them, or say CASCADE",
                 code="schema_not_empty",
             )
-        self._permits.drop_views(command.bucket, command.schema)
+        self._permits.drop_views(request.principal, command.bucket, command.schema)
         if path.exists():
             self._creation.drop_schema(path, name=name)
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from flight_server.catalog.folders import Kind, is_name
-from flight_server.catalog.registry import Entry, Registry
-from flight_server.catalog.rulebook import Narrowing, Rulebook
+from flight_server.catalog.registry import AnyView, Entry, Registry
+from flight_server.catalog.rulebook import Narrowing
+from flight_server.catalog.safe_views import SafeViews, StoredSafeView
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
@@ -33,15 +33,21 @@ from flight_server.errors import (
 )
 from flight_server.service import audit_views, information_schema
 from flight_server.service.browse import Browser, reads_text
+from flight_server.service.hidden_keys import HiddenKeys, KeyStores
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.narrowing import EVERYTHING, Narrowed, Narrower
 from flight_server.service.opening import Opener
-from flight_server.sql.names import AsOf, parse_history_name
+from flight_server.service.own_bucket import (
+    hash_secret,
+    open_rulebook,
+    open_views,
+    temporary_root,
+)
+from flight_server.service.safe_states import SafeStates
+from flight_server.sql.names import AsOf, parse_history_name, parse_raw_name
 from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snapshot
-from flight_server.storage.system import SystemTable
-from flight_server.storage.system_tables import GRANTS, VIEWS, TableSpec
 from policies.book import PolicyBook, from_rows, to_rows
 from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, TableRef
@@ -73,6 +79,7 @@ class GovernedTables:
         self._opener = opener
         self._registry = registry
         self._narrower = narrower
+        self._safe = SafeStates(browser, opener, registry, narrower=narrower)
         self._temporary_root = temporary_root
 
     def open(
@@ -94,8 +101,13 @@ class GovernedTables:
         if isinstance(entry, View):
             open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
             return open_view(entry, principal, as_of=as_of, pin=pin)
+        if isinstance(entry, StoredSafeView):
+            safe = self._safe.open(entry, principal, as_of=as_of, pin=pin)
+            return GovernedTable(
+                safe.pin, safe.narrowed.scan(self._scan(safe.entry, safe.snapshot))
+            )
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
-        narrowed = self._narrowed(entry, snapshot, principal)
+        narrowed = self._narrowed(ref, entry, snapshot, principal)
         scan = narrowed.scan(self._scan(entry, snapshot))
         as_of = pin.as_of if pin else as_of
         policy = narrowed.stamp
@@ -110,10 +122,10 @@ class GovernedTables:
         entry = self._look_up(principal, pin.ref)
         if not self._browser.may_change(principal, pin.ref):
             raise PermissionDenied(f"you may not change {pin.ref}")
-        if isinstance(entry, View) or entry.kind is not Kind.DELTA:
+        if not isinstance(entry, Entry) or entry.kind is not Kind.DELTA:
             raise Unsupported(f"{pin.ref} is no Delta table: its rows cannot be changed")
         snapshot = self._opener.open(entry, pin=pin)
-        if self._narrowed(entry, snapshot, principal) is not EVERYTHING:
+        if self._narrowed(pin.ref, entry, snapshot, principal) is not EVERYTHING:
             # They hold rows and values that are hidden from whoever changes the table.
             raise Unsupported(
                 f"rows of {pin.ref} cannot be changed by those who see a part of them"
@@ -143,8 +155,10 @@ class GovernedTables:
         if isinstance(entry, View):
             open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
             return open_view(entry, principal, as_of=as_of, pin=None).pin
+        if isinstance(entry, StoredSafeView):
+            return self._safe.open(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
-        policy = self._narrowed(entry, snapshot, principal).stamp
+        policy = self._narrowed(ref, entry, snapshot, principal).stamp
         return Pin(ref, snapshot.version, snapshot.stamp, as_of, policy)
 
     def check(self, ref: TableRef, principal: Principal) -> None:
@@ -164,19 +178,30 @@ class GovernedTables:
             self._check_made(pin.ref, principal, as_of=None)
             return pin
         entry = self._look_up(principal, _base_of_history(pin.ref) or pin.ref)
-        if isinstance(entry, View) or pin.ref != entry.ref or pin.ref.bucket == SYSTEM_BUCKET:
+        is_own = pin.ref.bucket == SYSTEM_BUCKET or _base_of_history(pin.ref) is not None
+        if isinstance(entry, View) or is_own:
             return pin
+        if isinstance(entry, StoredSafeView):
+            return self._safe.open(entry, principal, as_of=None, pin=pin).pin
         snapshot = self._opener.open(entry, pin=pin)
-        return replace(pin, policy=self._narrowed(entry, snapshot, principal).stamp)
+        return replace(pin, policy=self._narrowed(pin.ref, entry, snapshot, principal).stamp)
 
-    def _narrowed(self, entry: Entry, snapshot: Snapshot, principal: Principal) -> Narrowed:
+    def _narrowed(
+        self, ref: TableRef, entry: Entry, snapshot: Snapshot, principal: Principal
+    ) -> Narrowed:
         if entry.ref.bucket == TEMPORARY_BUCKET:
             return EVERYTHING  # of whoever made it, and gone with their session
         schema = without_metadata(snapshot.schema)
-        return self._narrower.narrowed(principal, entry.ref, schema, paths=snapshot.paths)
+        is_raw = ref != entry.ref
+        return self._narrower.narrowed(
+            principal, entry.ref, schema, paths=snapshot.paths, is_raw=is_raw
+        )
 
-    def _look_up(self, principal: Principal, ref: TableRef) -> Entry | View:
+    def _look_up(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
         if ref.bucket != TEMPORARY_BUCKET:
+            name = parse_raw_name(ref.table)
+            if name is not None:
+                return self._browser.look_up_raw(principal, ref, replace(ref, table=name))
             return self._browser.look_up(principal, ref)
         if self._temporary_root is not None and is_name(ref.schema) and is_name(ref.table):
             path = self._temporary_root / ref.schema / ref.table
@@ -247,44 +272,18 @@ def _refuse_older_versions(view: View, as_of: AsOf | None) -> None:
         raise Unsupported(f"{view.ref} is a view, which has no older versions")
 
 
-def open_views(buckets: Mapping[str, Location], clock: Clock) -> Views | None:
-    """Return the views kept in the server's own bucket; None where there is no such bucket."""
-    system = buckets.get(SYSTEM_BUCKET)
-    if system is None:
-        return None
-    return Views(SystemTable(system.root, VIEWS, clock=clock, random_bytes=os.urandom), clock)
-
-
-def open_rulebook(
-    fixed: Iterable[Grant], buckets: Mapping[str, Location], clock: Clock
-) -> Rulebook:
-    """Return the rules in force: ``fixed``, and those kept in the server's own bucket."""
-    system = buckets.get(SYSTEM_BUCKET)
-    if system is None:
-        return Rulebook(fixed, clock=clock, random_bytes=os.urandom)
-    root = system.root
-
-    def table(spec: TableSpec) -> SystemTable:
-        return SystemTable(root, spec, clock=clock, random_bytes=os.urandom)
-
-    return Rulebook(
-        fixed,
-        table(GRANTS),
-        narrowing=Narrowing(table, clock=clock),
-        clock=clock,
-        random_bytes=os.urandom,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Governed:
     """What there is and who may see it, over one registry and one memory of snapshots."""
 
     registry: Registry
     views: Views | None
+    safe_views: SafeViews | None
     opener: Opener
     browser: Browser
     tables: GovernedTables
+    keys: KeyStores | None
+    hidden: HiddenKeys | None
 
 
 def build(
@@ -292,32 +291,38 @@ def build(
     book: Callable[[], PolicyBook],
     clock: Clock,
     *,
+    narrowing: Narrowing | None = None,
     log_path: Path | None = None,
 ) -> Governed:
     """Build the listing and the opening of tables.
 
-    ``buckets`` are locations by catalog name; ``book`` returns the rules in force now; ``log_path``
-    is the table of this server's audit log, where it is not below the server's own bucket.
+    ``buckets`` are locations by catalog name; ``book`` returns the rules in force now, and
+    ``narrowing`` keeps those that narrow, AI-safe views among them; ``log_path`` is the table of
+    this server's audit log, where it is not below the server's own bucket.
     """
     opener = Opener(clock)
     views = open_views(buckets, clock)
     placed = {} if log_path is None else {AUDIT_LOG: log_path}
-    registry = Registry(buckets, views, own_views=audit_views.AUDIT_VIEWS, placed=placed)
+    safe_views = None if narrowing is None else SafeViews(narrowing.views)
+    registry = Registry(
+        buckets,
+        views,
+        safe_views=safe_views,
+        own_views=audit_views.AUDIT_VIEWS,
+        placed=placed,
+    )
     browser = Browser(registry, opener, book)
+    system = buckets.get(SYSTEM_BUCKET)
+    keys = None if system is None else KeyStores.open(system.root, clock)
+    hidden = None if keys is None else HiddenKeys(keys)
     tables = GovernedTables(
         browser,
         opener,
         registry,
-        narrower=Narrower(book),
+        narrower=Narrower(book, hidden=hidden, secret=hash_secret(buckets)),
         temporary_root=temporary_root(buckets),
     )
-    return Governed(registry, views, opener, browser, tables)
-
-
-def temporary_root(buckets: Mapping[str, Location]) -> Path | None:
-    """Return the folder of all temporary tables; None where the server has no folder of its own."""
-    system = buckets.get(SYSTEM_BUCKET)
-    return None if system is None else system.root / "_temporary"
+    return Governed(registry, views, safe_views, opener, browser, tables, keys, hidden)
 
 
 def tables_configuration(
@@ -347,7 +352,15 @@ def governed_tables(configuration: Mapping[str, Any]) -> GovernedTables:
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRequest("the configuration of the tables cannot be read") from None
     rules = open_rulebook(fixed, buckets, clock)
-    return build(buckets, rules.book, clock, log_path=log_path).tables
+    found = build(buckets, rules.book, clock, narrowing=rules.narrowing, log_path=log_path)
+    return found.tables
 
 
-__all__ = ["GovernedTables", "build", "governed_tables", "open_rulebook", "tables_configuration"]
+__all__ = [
+    "GovernedTables",
+    "build",
+    "governed_tables",
+    "open_rulebook",
+    "tables_configuration",
+    "temporary_root",
+]

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from flight_server.catalog.folders import PUBLIC, Kind, is_name
-from flight_server.catalog.registry import Entry, Registry
-from flight_server.catalog.views import Draft, View, Views, no_view
+from flight_server.catalog.registry import AnyView, Entry, Registry
+from flight_server.catalog.safe_views import SafeViews, StoredSafeView
+from flight_server.catalog.views import Draft, Views, no_view
 from flight_server.engine.base import TEMPORARY_BUCKET, Description
 from flight_server.errors import (
     AlreadyExists,
@@ -27,7 +28,7 @@ from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.request import Need
 from flight_server.service.standing import withdrawn
 from flight_server.sql.commands import CreateView, DropView, IfThere
-from flight_server.sql.names import parse_history_name, parse_versioned_name
+from flight_server.sql.names import parse_history_name, parse_raw_name, parse_versioned_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
 from policies.names import Principal, Privilege, TableRef
@@ -39,8 +40,8 @@ _UNSAFE = re.compile(r"%[0-9A-Fa-f]{2}|=|[\x00-\x1f\x7f]")
 class Permits:
     """Finds what a principal wants to change; raises what they are to hear otherwise.
 
-    ``views`` None stores none. ``read_only`` are buckets that this server does not write. Safe to
-    use from many threads.
+    ``views`` None stores none, and so does ``safe_views``. ``read_only`` are buckets that this
+    server does not write. Safe to use from many threads.
     """
 
     def __init__(
@@ -50,11 +51,13 @@ class Permits:
         views: Views | None,
         *,
         book: Callable[[], PolicyBook],
+        safe_views: SafeViews | None = None,
         read_only: frozenset[str] = frozenset(),
     ) -> None:
         self._browser = browser
         self._registry = registry
         self._views = views
+        self._safe_views = safe_views
         self._book = book
         self._read_only = read_only
 
@@ -78,15 +81,25 @@ class Permits:
         if may_read or may_write:
             found = self._registry.find(ref) or self._registry.find_view(ref)
         if found is None:
+            self._refuse_raw(principal, ref)
             raise self._browser.missing(principal, ref)
         if not may_write:
             raise _read_only(ref, privilege)
         self._check_writable(ref.bucket)
-        if isinstance(found, View):
+        if not isinstance(found, Entry):
             raise Unsupported(f"{ref} is a view, whose rows cannot be changed: change its tables")
         if found.kind is not Kind.DELTA:
             raise Unsupported(f"the table {ref} is plain Parquet, which is read only")
         return found
+
+    def _refuse_raw(self, principal: Principal, ref: TableRef) -> None:
+        """Refuse to change a table by the name under which nothing of it is hidden."""
+        name = parse_raw_name(ref.table)
+        if name is None:
+            return
+        base = TableRef(ref.bucket, ref.schema, name)
+        if self._registry.find(base) and self._browser.may_read_raw(principal, base):
+            raise Unsupported(f"{ref} is for reading: change {base}")
 
     def check_still(self, principal: Principal, needs: Iterable[Need]) -> None:
         """Raise PermissionDenied when rights that were there before are there no longer."""
@@ -104,12 +117,49 @@ class Permits:
         self._refuse_own(principal, ref)
         if not self._rights(principal, ref)[1]:
             raise PermissionDenied(f"you may not write {ref}")
+        self._check_place(ref)
+        if isinstance(self._view(ref), StoredSafeView):
+            raise AlreadyExists(f"there is a view {ref} already", code="view_exists")
+        return self._folder(ref.bucket, ref.schema, ref.table)
+
+    def may_put_view(self, principal: Principal, ref: TableRef) -> None:
+        """Let an AI-safe view be put under a name; whether it is taken is not asked.
+
+        Raises as ``may_create``, but with the right to manage in place of that to write.
+        """
+        self._check_bucket(principal, ref.bucket)
+        self._refuse_own(principal, ref)
+        if not self._browser.may_manage(principal, ref):
+            raise _read_only(ref, Privilege.MANAGE)
+        self._check_place(ref)
+
+    def find_for_view(self, principal: Principal, ref: TableRef) -> Entry | StoredSafeView:
+        """Return what an AI-safe view is to be made of, for somebody who may manage it.
+
+        Raises NotFound when there is no such thing, or none that may be read; PermissionDenied when
+        it may not be managed; Unsupported for the server's own tables and for an SQL view.
+        """
+        if ref.bucket == SYSTEM_BUCKET or ref.schema == INFORMATION_SCHEMA:
+            if self._browser.sees_catalog(principal, ref.bucket):
+                raise Unsupported("no safe view is made of the server's own tables")
+            raise self._browser.missing(principal, ref)
+        found = self._browser.look_up(principal, ref)
+        if not self._browser.may_manage(principal, ref):
+            raise _read_only(ref, Privilege.MANAGE)
+        if not isinstance(found, Entry | StoredSafeView):
+            raise Unsupported(
+                f"{ref} is a view that runs with the rights of whoever reads it:"
+                " make the safe view of its tables"
+            )
+        return found
+
+    def _check_place(self, ref: TableRef) -> None:
+        """Check that a new table or view could be in this place, whoever asks."""
         self._check_writable(ref.bucket)
         check_new_name(ref.schema, "schema")
         check_new_name(ref.table, "table")
         if not self._registry.has_schema(ref.bucket, ref.schema):
             raise _no_schema(ref.bucket, ref.schema)
-        return self._folder(ref.bucket, ref.schema, ref.table)
 
     def is_taken(self, ref: TableRef) -> bool:
         """Whether a table or view has this name, whoever asks. Raises Unavailable."""
@@ -187,12 +237,16 @@ class Permits:
         ref = command.target
         try:
             self._refuse_own(principal, ref)
+            view = self._view(ref)
+            if isinstance(view, StoredSafeView):
+                self.drop_safe_view(principal, ref)
+                return True
             may_read, may_write = self._rights(principal, ref)
             if not (may_read or may_write):
                 raise self._browser.missing(principal, ref)
             if self._registry.find(ref) is not None:
                 raise InvalidRequest(f"{ref} is a table: write DROP TABLE")
-            if self._view(ref) is None:
+            if view is None:
                 raise no_view(ref)
         except NotFound:
             if command.if_exists:
@@ -203,16 +257,50 @@ class Permits:
         self._check_writable(ref.bucket)
         return self._stored().drop(ref, if_exists=command.if_exists)
 
-    def drop_views(self, bucket: str, schema: str) -> int:
-        """Forget all views of a schema, whoever asks; return how many there were."""
-        return 0 if self._views is None else self._views.drop_schema(bucket, schema)
+    def drop_safe_view(self, principal: Principal, ref: TableRef) -> None:
+        """Forget an AI-safe view.
+
+        Raises NotFound when it is not there or out of sight, PermissionDenied when it may not be
+        managed, AlreadyExists (``table_exists``) when its name would come to mean a table.
+        """
+        if not (self._browser.may_manage(principal, ref) and self._safe_views is not None):
+            self._browser.visible(principal, ref)
+            raise _read_only(ref, Privilege.MANAGE)
+        self._check_writable(ref.bucket)
+        self._safe_views.drop(frozenset({ref}), check=lambda: self._check_nothing_below(ref))
+
+    def drop_views(self, principal: Principal, bucket: str, schema: str) -> None:
+        """Forget all views of a schema, for somebody who may write all that is in it.
+
+        Raises PermissionDenied when there is an AI-safe view that they may not manage.
+        """
+        safe = () if self._safe_views is None else self._safe_views.list(bucket)
+        refs = frozenset(view.ref for view in safe if view.ref.schema == schema)
+        for ref in sorted(refs):
+            if not self._browser.may_manage(principal, ref):
+                raise PermissionDenied(
+                    f"the schema {bucket}.{schema} holds a view that you may not manage"
+                )
+        if refs and self._safe_views is not None:
+            # Tables below them are dropped with the schema.
+            self._safe_views.drop(refs, check=lambda: None)
+        if self._views is not None:
+            self._views.drop_schema(bucket, schema)
+
+    def _check_nothing_below(self, ref: TableRef) -> None:
+        if self._registry.find_below(ref) is not None:
+            raise AlreadyExists(
+                f"another tool has put a table where the view {ref} is, and without the view its"
+                " name would mean that table: move it away first",
+                code="table_exists",
+            )
 
     def _stored(self) -> Views:
         if self._views is None:
             raise Unsupported("this server keeps no views: it has no bucket of its own")
         return self._views
 
-    def _view(self, ref: TableRef) -> View | None:
+    def _view(self, ref: TableRef) -> AnyView | None:
         return self._registry.find_view(ref)
 
     def _rights(

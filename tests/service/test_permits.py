@@ -285,4 +285,4 @@ def test_without_a_bucket_of_its_own_a_server_keeps_no_views(tmp_path: Path) -> 
     permits = Permits(lake.browser, registry, None, book=lambda: lake.book)
     with pytest.raises(Unsupported):
         permits.create_view(ADMIN, VIEW, Description(COLUMNS, ()), names=DEFAULTS)
-    assert permits.drop_views("primary", "s") == 0
+    permits.drop_views(ADMIN, "primary", "s")
