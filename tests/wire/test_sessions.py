@@ -119,7 +119,8 @@ def test_a_header_is_below_the_option(two: Server) -> None:
     with RawClient.connect(two, **headers) as raw:
         assert get_options(raw) == {"catalog": "other", "schema": "public", "purpose": "data_sync"}
         set_options(raw, catalog="primary", purpose="user_view")
-        assert get_options(raw) == {"catalog": "primary", "schema": "public", "purpose": "user_view"}
+        options = {"catalog": "primary", "schema": "public", "purpose": "user_view"}
+        assert get_options(raw) == options
         set_options(raw, catalog=None)
         assert get_options(raw)["catalog"] == "other"
         raw.act(flight.CloseSession())
