@@ -9,7 +9,8 @@ they are the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,6 +44,7 @@ KINDS: Mapping[str, TableSpec] = {
 _VERSION = re.compile(
     "-".join(f"{letter}(?P<{letter}>[0-9]{{0,19}})" for letter in KINDS) + "-s(?P<s>[0-9a-f]{1,64})"
 )
+_UNREADABLE = (InvalidRequest, ValueError, TypeError, KeyError, AttributeError)
 _TICK = timedelta(milliseconds=1)
 Rule = TypeVar("Rule")
 
@@ -51,8 +53,8 @@ Rule = TypeVar("Rule")
 class Edition:
     """All rules as they were in one version, and the rows that keep them, by kind and key.
 
-    ``versions`` are those of the tables. With ``settings_are_known`` the grants of the settings
-    are, without a doubt, those that held then.
+    ``versions`` are those of the tables. ``settings`` is the digest of the grants of the settings
+    that held then, None when nobody knows; with ``settings_are_known`` they are those of today.
     """
 
     versions: Mapping[str, int]
@@ -60,6 +62,16 @@ class Edition:
     grants: tuple[StoredGrant, ...]
     book: PolicyBook
     settings_are_known: bool
+    settings: str | None
+    fixed: tuple[Grant, ...]
+
+    def granted(self) -> Iterator[tuple[Grant, StoredGrant | None]]:
+        """Return the grants that can be read, each as it is stored; None for the settings'."""
+        for grant in self.fixed:
+            yield grant, None
+        for stored in self.grants:
+            with suppress(*_UNREADABLE):
+                yield stored.rule(), stored
 
     @property
     def version(self) -> str:
@@ -128,10 +140,12 @@ class Editions:
         ]
         return max(begun, default=None)
 
-    def gone_at(self, letter: str, key: str, row: Row, between: tuple[int, int]) -> datetime:
-        """Return when a row went that the first version of its table has and the second has not."""
+    def gone_at(self, letter: str, rows: Rows, between: tuple[int, int]) -> dict[str, datetime]:
+        """Return when each of some rows went, which the second version of a table has not."""
         states = self._states[letter]
-        return states.time_of(left_at(states, key, row, after=between[0], before=between[1]))
+        found = left_at(states, rows, after=between[0], before=between[1])
+        times = {version: states.time_of(version) for version in set(found.values())}
+        return {key: times[version] for key, version in found.items()}
 
     def list(self, since: datetime | None, before: datetime | None, *, limit: int) -> list[Since]:
         """Return the versions that held in a stretch of time, newest first."""
@@ -161,7 +175,10 @@ class Editions:
             labels=_rules(rows["l"], rule_rows.label_of),
             views=_rules(rows["v"], rule_rows.view_of, opens=lambda _: True),
         )
-        return Edition(versions, rows, grants, book, settings == digest(self.fixed))
+        is_known = settings == digest(self.fixed)
+        return Edition(
+            versions, rows, grants, book, is_known, settings=settings, fixed=self.fixed
+        )
 
     def _name(self, versions: Mapping[str, int], settings: str) -> str:
         parts = [f"{letter}{'' if versions[letter] < 0 else versions[letter]}" for letter in KINDS]
@@ -195,7 +212,7 @@ def _rules(
     for row in rows.values():
         try:
             found.append(rule_of(row))
-        except (InvalidRequest, ValueError, TypeError, KeyError, AttributeError):
+        except _UNREADABLE:
             if not opens(row):
                 raise Unavailable(
                     "a rule of that time cannot be read: while it was there, nothing was shown"

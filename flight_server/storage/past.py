@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -103,19 +103,24 @@ class PastStates:
         )
 
 
-def left_at(states: PastStates, key: str, row: Row, *, after: int, before: int) -> int:
-    """Return the first version without a row that version ``after`` has and ``before`` has not.
+def left_at(
+    states: PastStates, rows: Mapping[str, Row], *, after: int, before: int
+) -> dict[str, int]:
+    """Return for each of some rows the first version without it.
 
-    A row that went does not come back, so few versions between the two are looked at.
+    Version ``after`` has all of them and ``before`` none. A row that went does not come back, so
+    few of the versions between the two are looked at.
     """
-    low, high = after, before
-    while high - low > 1:
-        middle = (low + high) // 2
-        if states.rows(middle).get(key) == row:
-            low = middle
-        else:
-            high = middle
-    return high
+    if not rows or before - after <= 1:
+        return dict.fromkeys(rows, before)
+    middle = (after + before) // 2
+    then = states.rows(middle)
+    stayed = {key: row for key, row in rows.items() if then.get(key) == row}
+    gone = {key: row for key, row in rows.items() if key not in stayed}
+    return {
+        **left_at(states, gone, after=after, before=middle),
+        **left_at(states, stayed, after=middle, before=before),
+    }
 
 
 def _written(lines: Sequence[str]) -> int | None:
