@@ -208,6 +208,7 @@ def _permits(parts: Parts, found: governed.Governed) -> Permits:
         found.registry,
         found.views,
         book=parts.rules.book,
+        safe_views=found.safe_views,
         read_only=parts.read_only,
     )
 
@@ -218,7 +219,6 @@ def _queries(parts: Parts, found: governed.Governed, running: Running) -> Querie
         found.tables,
         parts.sealer,
         limits=_query_limits(parts.settings),
-        safe_views=found.safe_views,
         clock=parts.clock,
         running=running,
     )
