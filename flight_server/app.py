@@ -38,7 +38,6 @@ from flight_server.rpc.middleware import CallerMiddlewareFactory
 from flight_server.rpc.server import LakehouseServer, Tls, UseCases
 from flight_server.service import governed
 from flight_server.service.auditing import AuditOptions, Auditor
-from flight_server.service.grants import Grants
 from flight_server.service.guard import Guard
 from flight_server.service.observing import Observing, Traces
 from flight_server.service.recording import Recorder
@@ -187,7 +186,6 @@ class Gateway:
             rulebook,
             counting.limits,
             standing=AccountStanding(stores.users, signin.still, stating=rulebook),
-            grants=Grants(rulebook, stores.users, buckets=lambda: located),
             audit=self._audit,
             stores=stores,
             signin=signin,

@@ -16,6 +16,7 @@ from flight_server.auth.stores import Stores
 from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
+from flight_server.ops import rights
 from flight_server.ops.settings import Settings
 from flight_server.protocol.sql_info import Abilities
 from flight_server.protocol.tickets import Sealer
@@ -28,6 +29,7 @@ from flight_server.service.changes import Changes
 from flight_server.service.definitions import Definitions
 from flight_server.service.grants import Grants
 from flight_server.service.guard import Guard
+from flight_server.service.keyed_tombstones import KeyedTombstones
 from flight_server.service.limits import Limits
 from flight_server.service.loads import Loads
 from flight_server.service.making import Making
@@ -35,12 +37,14 @@ from flight_server.service.permits import Permits
 from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
+from flight_server.service.shapes import Shapes
 from flight_server.service.signin import SignIn
 from flight_server.service.standing import Standing
 from flight_server.service.statements import Statements
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
+from flight_server.service.tombstones import Tombstones
 from flight_server.service.upkeep import Upkeep
 from flight_server.service.usage import Log, Records, Usage
 from flight_server.service.user_administration import UserAdministration
@@ -48,7 +52,7 @@ from flight_server.service.writes import Writes
 from flight_server.storage.commits import Commits
 from flight_server.storage.creation import Creation
 from flight_server.storage.files import DataFileWriter, FileOptions
-from flight_server.storage.locations import Location, locate_all
+from flight_server.storage.locations import Location
 from flight_server.storage.roots import RootLock, clean
 from flight_server.telemetry.meters import Meters
 from policies.decide import SYSTEM_BUCKET
@@ -68,7 +72,6 @@ class Parts:
     limits: Limits
     audit: Log
     standing: Standing
-    grants: Grants
     stores: Stores
     signin: SignIn
     meters: Meters
@@ -134,11 +137,33 @@ def build_use_cases(parts: Parts) -> Built:
             TableUpkeep(upkeep, targets, running),
             _accounts(parts, sessions),
             usage=_usage(parts, running),
-            grants=parts.grants,
+            grants=_grants(parts, found),
+            tombstones=_tombstones(parts, found, targets),
         ),
         limits=parts.limits,
     )
     return Built(use_cases, _guard(parts, found, running))
+
+
+def _tombstones(parts: Parts, found: governed.Governed, targets: Targets) -> Tombstones:
+    assert found.keys is not None  # noqa: S101  the server's own bucket is always among them
+    return Tombstones(
+        KeyedTombstones(found.keys.tombstones),
+        targets,
+        found.browser,
+        registry=found.registry,
+        opener=found.opener,
+        book=parts.rules.book,
+    )
+
+
+def _grants(parts: Parts, found: governed.Governed) -> Grants:
+    return Grants(
+        parts.rules,
+        parts.stores.users,
+        shapes=Shapes(found.registry, found.opener),
+        buckets=found.registry.buckets,
+    )
 
 
 def _guard(parts: Parts, found: governed.Governed, running: Running) -> Guard:
@@ -315,15 +340,5 @@ def log_path(settings: Settings) -> Path:
 
 
 def buckets(settings: Settings) -> dict[str, Location]:
-    """Return where all buckets lie, the server's own included, by the name of their catalog.
-
-    Raises InvalidRequest when two are one, Unsupported for a kind of storage that is not served.
-    """
-    storage = settings.storage
-    return locate_all(
-        {
-            "primary": storage.primary_uri,
-            **storage.buckets,
-            SYSTEM_BUCKET: str(storage.system_path),
-        }
-    )
+    """Return where all buckets lie; see ``ops.rights.buckets``."""
+    return rights.buckets(settings)

@@ -1,4 +1,4 @@
-"""What a grant is on, as text: a bucket, a schema, or a table, written as in SQL."""
+"""What a grant is on: a bucket, a schema, or a table, written as in SQL, or columns of one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import lru_cache
 
 from flight_server.errors import InvalidRequest
 from flight_server.storage.locations import catalog_name
-from policies.rules import Resource
+from policies.names import Privilege
+from policies.purposes import PURPOSES
+from policies.rules import Grant, Resource
 
 _PART = re.compile(r'"((?:[^"]|"")+)"|([^".\s]+)')
 _PLAIN = re.compile(r'[^".\s]+')
@@ -38,3 +40,14 @@ def write_resource(resource: Resource) -> str:
     return ".".join(
         part if _PLAIN.fullmatch(part) else '"' + part.replace('"', '""') + '"' for part in resource
     )
+
+
+def check_limits(grant: Grant) -> None:
+    """Raise InvalidRequest for columns or purposes with which a grant would mean nothing."""
+    if grant.columns is not None:
+        if not grant.columns or not all(grant.columns):
+            raise InvalidRequest("a grant on columns names at least one")
+        if grant.privilege is not Privilege.READ or len(grant.resource) != _PARTS_MAX:
+            raise InvalidRequest("only read is granted on columns, and those of one table or view")
+    if grant.purposes is not None and (not grant.purposes or not grant.purposes <= set(PURPOSES)):
+        raise InvalidRequest(f"the purposes are some of {', '.join(sorted(PURPOSES))}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from flight_server.catalog import rule_rows
-from flight_server.catalog.resources import read_resource, write_resource
+from flight_server.catalog.resources import check_limits, read_resource, write_resource
 from flight_server.catalog.rule_table import Read, RuleTable
 from flight_server.clock import Clock
 from flight_server.errors import InvalidRequest, LimitExceeded, NotFound, Unavailable
@@ -57,7 +57,7 @@ class StoredGrant:
         """Return what it says; raises ValueError, or InvalidRequest, when that is unreadable."""
         if (self.user is None) == (self.role is None):
             raise ValueError("a grant is to a user or to a role")
-        return Grant(
+        grant = Grant(
             privilege=Privilege(self.privilege),
             resource=read_resource(self.resource),
             user=self.user,
@@ -67,6 +67,8 @@ class StoredGrant:
             columns=self.columns,
             purposes=self.purposes,
         )
+        check_limits(grant)
+        return grant
 
 
 @dataclass(frozen=True, slots=True)

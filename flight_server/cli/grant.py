@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +29,8 @@ Examples:
   lakeflight grant add read primary.sales --user alice --dir ./lakehouse
   lakeflight grant add write primary.sales.orders --role trader
   lakeflight grant add read primary.sales.salaries --role registered --deny
+  lakeflight grant add read primary.sales.orders --role intern --column order_id --column day
+  lakeflight grant add read primary.sales --role analyst --purpose research
 """
 REMOVE_EXAMPLES = """\b
 Examples:
@@ -43,13 +47,21 @@ UserOption = Annotated[str | None, typer.Option("--user", help="User name; or gi
 RoleOption = Annotated[
     str | None, typer.Option("--role", help="Base or custom role; or give --user.")
 ]
+ColumnOption = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Only this column of a table or view, for read; repeatable."),
+]
+PurposeOption = Annotated[
+    list[str] | None,
+    typer.Option("--purpose", help="Only in sessions that state this purpose; repeatable."),
+]
 DenyOption = Annotated[
     bool, typer.Option("--deny", help="Forbid it: a matching deny beats every grant.")
 ]
 
 
 @app.command(epilog=ADD_EXAMPLES)
-def add(
+def add(  # noqa: PLR0913 - each is an option of the command
     privilege: Annotated[
         str, typer.Argument(help="read, read_raw, write, maintain, erase or manage.")
     ],
@@ -58,19 +70,22 @@ def add(
     user: UserOption = None,
     role: RoleOption = None,
     deny: DenyOption = False,
+    column: ColumnOption = None,
+    purpose: PurposeOption = None,
     folder: FolderOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Allow a privilege on a resource, to a user or to a role."""
     grants, on_record = _open(config, folder)
-    wording = _wording(privilege, resource, user=user, role=role, deny=deny)
+    to = _To(user, role, deny, column, purpose)
+    wording = _wording(privilege, resource, to)
     with on_record("grant.add", resource, _details(wording)):
         grant, is_new = grants.add(wording, created_by=None)
     typer.echo(f"{'added' if is_new else 'kept'} {_sentence(grant)}, id {grant.grant_id}")
 
 
 @app.command(epilog=REMOVE_EXAMPLES)
-def remove(
+def remove(  # noqa: PLR0913 - each is an option of the command
     grant: Annotated[str, typer.Argument(metavar="ID|PRIVILEGE", help="Id, or the privilege.")],
     resource: Annotated[
         str | None, typer.Argument(help="With a privilege: what the grant is on.")
@@ -79,18 +94,21 @@ def remove(
     user: UserOption = None,
     role: RoleOption = None,
     deny: DenyOption = False,
+    column: ColumnOption = None,
+    purpose: PurposeOption = None,
     folder: FolderOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Remove a grant, named by its id or by what it says."""
     grants, on_record = _open(config, folder)
+    to = _To(user, role, deny, column, purpose)
     if resource is None:
-        if user is not None or role is not None or deny:
+        if to != _To():
             raise InvalidRequest("give the id of a grant alone, or all that the grant says")
         with on_record("grant.remove", grant, {"grant_id": grant}):
             removed = grants.remove(grant)
     else:
-        wording = _wording(grant, resource, user=user, role=role, deny=deny)
+        wording = _wording(grant, resource, to)
         with on_record("grant.remove", resource, _details(wording)):
             removed = grants.remove(wording)
     typer.echo(f"removed {_sentence(removed)}")
@@ -116,6 +134,17 @@ def list_grants(
     _LISTING.show(found, output, nothing=nothing)
 
 
+@dataclass(frozen=True, slots=True)
+class _To:
+    """The options that say to whom a grant is, and within which limits."""
+
+    user: str | None = None
+    role: str | None = None
+    deny: bool = False
+    columns: Sequence[str] | None = None
+    purposes: Sequence[str] | None = None
+
+
 def _open(config: Path | None, folder: str | None) -> tuple[Grants, OnRecord]:
     """Return the grants of an existing lakehouse, and what puts a change of them on record."""
     from flight_server.ops.rights import open_grants  # noqa: PLC0415 - keeps `--help` quick
@@ -131,16 +160,23 @@ def _details(wording: Wording) -> dict[str, Detail]:
         "user": wording.user,
         "role": wording.role,
         "effect": wording.effect,
+        "columns": ", ".join(wording.columns or ()) or None,
+        "purposes": ", ".join(wording.purposes or ()) or None,
     }
 
 
-def _wording(
-    privilege: str, resource: str, *, user: str | None, role: str | None, deny: bool
-) -> Wording:
+def _wording(privilege: str, resource: str, to: _To) -> Wording:
     from flight_server.service.grants import Wording  # noqa: PLC0415 - keeps `--help` quick
 
-    effect = "deny" if deny else "allow"
-    return Wording(privilege, resource, user=user, role=role, effect=effect)
+    return Wording(
+        privilege,
+        resource,
+        user=to.user,
+        role=to.role,
+        effect="deny" if to.deny else "allow",
+        columns=tuple(to.columns) if to.columns else None,
+        purposes=tuple(to.purposes) if to.purposes else None,
+    )
 
 
 def _to(grant: Shown) -> str:
@@ -148,7 +184,13 @@ def _to(grant: Shown) -> str:
 
 
 def _sentence(grant: Shown) -> str:
-    return f"{grant.effect} {grant.privilege} on {grant.resource} to {_to(grant)}"
+    return f"{grant.effect} {grant.privilege} on {_on(grant)} to {_to(grant)}"
+
+
+def _on(grant: Shown) -> str:
+    columns = "" if grant.columns is None else f" ({', '.join(grant.columns)})"
+    purposes = "" if grant.purposes is None else f" for {', '.join(grant.purposes)}"
+    return f"{grant.resource}{columns}{purposes}"
 
 
 def _time(grant: Shown) -> str | None:
@@ -162,6 +204,8 @@ def _as_json(grant: Shown) -> dict[str, object]:
         "resource": grant.resource,
         "to": {"user": grant.user} if grant.user is not None else {"role": grant.role},
         "effect": grant.effect,
+        "columns": grant.columns,
+        "purposes": grant.purposes,
         "created_at": _time(grant),
         "created_by": grant.created_by,
     }
@@ -171,7 +215,7 @@ def _as_row(grant: Shown) -> tuple[str, ...]:
     return (
         grant.effect,
         grant.privilege,
-        grant.resource,
+        _on(grant),
         _to(grant),
         _time(grant) or "-",
         grant.created_by or "-",

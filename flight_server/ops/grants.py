@@ -6,12 +6,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from flight_server.catalog.resources import read_resource
+from flight_server.catalog.resources import check_limits, read_resource
 from flight_server.errors import InvalidRequest
 from flight_server.ops.sections import Section
 from policies.book import PolicyBook, book_of
 from policies.names import Privilege
-from policies.rules import Effect, Grant, Resource
+from policies.rules import Effect, Grant
 
 
 class GrantSettings(Section):
@@ -26,30 +26,34 @@ class GrantSettings(Section):
         default=None, min_length=1, description="Base or custom role; or set `user`."
     )
     effect: Effect = Field(default=Effect.ALLOW, description="A matching deny beats every allow.")
+    columns: tuple[str, ...] | None = Field(
+        default=None, description="Some columns of one table or view, for `read`; all without."
+    )
+    purposes: frozenset[str] | None = Field(
+        default=None, description="Holds in sessions that state one of these; in all without."
+    )
 
     @model_validator(mode="after")
     def _one_grantee(self) -> Self:
         if (self.user is None) == (self.role is None):
             raise ValueError("exactly one of user and role must be set")
-        _resource(self.resource)
+        try:
+            check_limits(self.as_grant())
+        except InvalidRequest as error:
+            raise ValueError(error.message) from None
         return self
 
     def as_grant(self) -> Grant:
         """Return the same as a rule of the policies."""
         return Grant(
             privilege=self.privilege,
-            resource=_resource(self.resource),
+            resource=read_resource(self.resource),
             user=self.user,
             role=self.role,
             effect=self.effect,
+            columns=None if self.columns is None else tuple(sorted(set(self.columns))),
+            purposes=self.purposes,
         )
-
-
-def _resource(text: str) -> Resource:
-    try:
-        return read_resource(text)
-    except InvalidRequest as error:
-        raise ValueError(error.message) from None
 
 
 def policy_book(grants: tuple[GrantSettings, ...]) -> PolicyBook:

@@ -1,18 +1,40 @@
-"""Opens the grants of a lakehouse as the settings say, whether or not a server runs on it."""
+"""Opens the rights of a lakehouse as the settings say, whether or not a server runs on it."""
 
 from __future__ import annotations
 
 from flight_server.clock import Clock
 from flight_server.ops.accounts import open_users
 from flight_server.ops.settings import Settings
-from flight_server.service.governed import open_rulebook
+from flight_server.service import governed
 from flight_server.service.grants import Grants
-from flight_server.storage.locations import locate
+from flight_server.service.shapes import Shapes
+from flight_server.storage.locations import Location, locate_all
 from policies.decide import SYSTEM_BUCKET
+
+
+def buckets(settings: Settings) -> dict[str, Location]:
+    """Return where all buckets lie, the server's own included, by the name of their catalog.
+
+    Raises InvalidRequest when two are one, Unsupported for a kind of storage that is not served.
+    """
+    storage = settings.storage
+    return locate_all(
+        {
+            "primary": storage.primary_uri,
+            **storage.buckets,
+            SYSTEM_BUCKET: str(storage.system_path),
+        }
+    )
 
 
 def open_grants(settings: Settings, clock: Clock) -> Grants:
     """Return the grants of the lakehouse; InvalidRequest when the settings name none."""
-    system = {SYSTEM_BUCKET: locate(SYSTEM_BUCKET, str(settings.storage.system_path))}
-    rules = open_rulebook(settings.policy_book().grants, system, clock)
-    return Grants(rules, open_users(settings, clock), buckets=lambda: settings.bucket_names)
+    located = buckets(settings)
+    rules = governed.open_rulebook(settings.policy_book().grants, located, clock)
+    found = governed.build(located, rules.book, clock)
+    return Grants(
+        rules,
+        open_users(settings, clock),
+        shapes=Shapes(found.registry, found.opener),
+        buckets=lambda: settings.bucket_names,
+    )

@@ -31,12 +31,13 @@ def _to(name: str, values: Values) -> dict[str, str]:
 
 
 def _wording(name: str, values: Values) -> Wording:
-    columns = values.get("columns")
+    columns, purposes = values.get("columns"), values.get("purposes")
     return Wording(
         values["privilege"],
         values["resource"],
         effect=values.get("effect", GrantEffect.ALLOW.value),
         columns=None if columns is None else tuple(columns),
+        purposes=None if purposes is None else tuple(purposes),
         **_to(name, values),
     )
 
@@ -75,12 +76,23 @@ def _answer(grant: Shown) -> Values:
         "resource": grant.resource,
         "to": {"user": grant.user} if grant.user is not None else {"role": grant.role},
         "effect": grant.effect,
+        "columns": None if grant.columns is None else list(grant.columns),
+        "purposes": None if grant.purposes is None else list(grant.purposes),
         "created_at": None if grant.created_at is None else json_time(grant.created_at),
         "created_by": grant.created_by,
     }
 
 
-_ANSWER = '"grant_id", "privilege", "resource", "to", "effect", "created_at", "created_by"'
+_ANSWER = (
+    '"grant_id", "privilege", "resource", "to", "effect", "columns", "purposes", "created_at",'
+    ' "created_by"'
+)
+_LIMITS: Mapping[str, Field] = {
+    "columns": Field(
+        list, "Some columns of one table or view, for read", is_required=False, elements=str
+    ),
+    "purposes": Field(list, "Purposes that a session must state", is_required=False, elements=str),
+}
 
 GRANT_ACTIONS: Mapping[str, Shape] = {
     "grant.add": Shape(
@@ -92,7 +104,7 @@ GRANT_ACTIONS: Mapping[str, Shape] = {
             "resource": Field(str, "A bucket, a schema or a table, as in SQL"),
             "to": Field(dict, "The user or the role"),
             "effect": Field(str, "Whether it is allowed", is_required=False, choices=_EFFECTS),
-            "columns": Field(list, "Columns; not supported yet", is_required=False, elements=str),
+            **_LIMITS,
         },
         "{" + _ANSWER + ', "added"}',
     ),
@@ -106,6 +118,7 @@ GRANT_ACTIONS: Mapping[str, Shape] = {
             "resource": Field(str, "As given", is_required=False),
             "to": Field(dict, "As given", is_required=False),
             "effect": Field(str, "As given", is_required=False, choices=_EFFECTS),
+            **_LIMITS,
         },
         "{" + _ANSWER + "}",
     ),

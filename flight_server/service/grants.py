@@ -7,18 +7,24 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+import pyarrow as pa
+
 from flight_server.auth.account_rules import check_custom_roles
 from flight_server.auth.users import User
-from flight_server.catalog.resources import read_resource, write_resource
+from flight_server.catalog.resources import check_limits, read_resource, write_resource
 from flight_server.catalog.rulebook import Rulebook, StoredGrant
-from flight_server.errors import InvalidRequest, NotFound, Unsupported
-from policies.names import Privilege, Role
+from flight_server.errors import InvalidRequest, NotFound
+from policies.decide import SYSTEM_BUCKET
+from policies.names import Privilege, Role, TableRef
 from policies.rules import Effect, Grant, Resource
 
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """A grant as somebody writes it: ``resource`` as text, to a user or to a role."""
+    """A grant as somebody writes it: ``resource`` as text, to a user or to a role.
+
+    Without ``columns`` it is on all of them, without ``purposes`` for sessions of any.
+    """
 
     privilege: str
     resource: str
@@ -26,6 +32,7 @@ class Wording:
     role: str | None = None
     effect: str = Effect.ALLOW.value
     columns: tuple[str, ...] | None = None
+    purposes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,8 @@ class Shown:
     created_at: datetime | None = None
     created_by: str | None = None
     user_id: str | None = None
+    columns: tuple[str, ...] | None = None
+    purposes: tuple[str, ...] | None = None
 
 
 class Users(Protocol):
@@ -51,6 +60,14 @@ class Users(Protocol):
         ...
 
 
+class Columns(Protocol):
+    """Where the columns of tables and views are looked up."""
+
+    def schema(self, ref: TableRef) -> pa.Schema | None:
+        """Return them; None where there is no table or view of that name."""
+        ...
+
+
 class Grants:
     """The use cases, for administrators; who calls has asked whether it is one.
 
@@ -58,18 +75,24 @@ class Grants:
     """
 
     def __init__(
-        self, rules: Rulebook, users: Users, *, buckets: Callable[[], Iterable[str]]
+        self,
+        rules: Rulebook,
+        users: Users,
+        *,
+        shapes: Columns,
+        buckets: Callable[[], Iterable[str]],
     ) -> None:
         self._rules = rules
         self._users = users
+        self._shapes = shapes
         self._buckets = buckets
 
     def add(self, wording: Wording, *, created_by: str | None) -> tuple[Shown, bool]:
         """Add a grant, durable; return it, and whether it was not there before.
 
         ``created_by`` is a user's name, None for the command line. Raises InvalidRequest for words
-        that mean nothing, NotFound (``bucket_not_found``, ``user_not_found``), Unsupported for
-        columns, LimitExceeded, Unavailable.
+        that mean nothing, NotFound (``bucket_not_found``, ``user_not_found``,
+        ``column_not_found``), LimitExceeded, Unavailable.
         """
         grant = self._checked(self._read(wording))
         stored, is_new = self._rules.add(grant, created_by=created_by)
@@ -79,7 +102,7 @@ class Grants:
         """Remove a grant by its id or by what it says, durable; return it.
 
         Raises NotFound (``grant_not_found``), also for one of the settings; InvalidRequest;
-        Unsupported; Unavailable.
+        Unavailable.
         """
         named = asked if isinstance(asked, str) else self._read(asked)
         try:
@@ -111,25 +134,24 @@ class Grants:
         return found
 
     def _read(self, wording: Wording) -> Grant:
-        """Return what the words say; InvalidRequest, or Unsupported for columns."""
-        if wording.columns is not None:
-            raise Unsupported(
-                "grants on columns are not supported yet; grant the table, or a view of it that has"
-                " those columns"
-            )
+        """Return what the words say; raises InvalidRequest."""
         if wording.privilege not in set(Privilege):
             raise InvalidRequest(f"the privilege is one of {', '.join(Privilege)}")
         if wording.effect not in set(Effect):
             raise InvalidRequest(f"the effect is one of {', '.join(Effect)}")
         if (wording.user is None) == (wording.role is None):
             raise InvalidRequest("a grant is to one user or to one role")
-        return Grant(
+        grant = Grant(
             Privilege(wording.privilege),
             read_resource(wording.resource),
             user=wording.user,
             role=wording.role,
             effect=Effect(wording.effect),
+            columns=None if wording.columns is None else tuple(sorted(set(wording.columns))),
+            purposes=None if wording.purposes is None else frozenset(wording.purposes),
         )
+        check_limits(grant)
+        return grant
 
     def _checked(self, grant: Grant) -> Grant:
         """Return it for the very account of its user.
@@ -142,6 +164,7 @@ class Grants:
                 f"the bucket {grant.resource[0]} does not exist; there are {', '.join(known)}",
                 code="bucket_not_found",
             )
+        self._check_columns(grant)
         if grant.user is not None:
             user = self._users.find(grant.user)
             if user is None:
@@ -152,6 +175,23 @@ class Grants:
         if grant.role == Role.PENDING:
             raise InvalidRequest(f"the role {Role.PENDING} may do nothing, whatever is granted")
         return grant
+
+    def _check_columns(self, grant: Grant) -> None:
+        if grant.columns is None:
+            return
+        ref = TableRef(*grant.resource)
+        if ref.bucket == SYSTEM_BUCKET:
+            raise InvalidRequest("the server's own tables are seen as a whole or not at all")
+        schema = self._shapes.schema(ref)
+        if schema is None:
+            return  # of a table that may come
+        for name in grant.columns:
+            if name not in schema.names:
+                raise NotFound(f"{ref} has no column {name!r}", code="column_not_found")
+
+
+def _sorted(purposes: frozenset[str] | None) -> tuple[str, ...] | None:
+    return None if purposes is None else tuple(sorted(purposes))
 
 
 def _shown(stored: StoredGrant) -> Shown:
@@ -165,6 +205,8 @@ def _shown(stored: StoredGrant) -> Shown:
         created_at=stored.created_at,
         created_by=stored.created_by,
         user_id=stored.user_id,
+        columns=stored.columns,
+        purposes=_sorted(stored.purposes),
     )
 
 
@@ -175,6 +217,8 @@ def _of_settings(grant: Grant) -> Shown:
         grant.user,
         grant.role,
         grant.effect.value,
+        columns=grant.columns,
+        purposes=_sorted(grant.purposes),
     )
 
 
