@@ -1,0 +1,292 @@
+"""What somebody sees of a table and why, now or at an earlier moment.
+
+What is seen is found by the very code that narrows tables for queries, with the rules of the moment
+in question; here it is only put together with who made these rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from flight_server.auth.user import User
+from flight_server.catalog.editions import Edition, Editions
+from flight_server.catalog.registry import Registry
+from flight_server.clock import Clock
+from flight_server.engine.base import KeyFilter, Narrowing
+from flight_server.errors import InvalidRequest, NotFound, Unsupported
+from flight_server.service.hidden_keys import KeyStores, partition_of
+from flight_server.service.narrowing import Narrower
+from flight_server.service.opening import Opener
+from flight_server.sql.names import AsOf
+from flight_server.storage.arrow_types import without_metadata
+from policies.book import PolicyBook
+from policies.decide import Decision, decide
+from policies.lens import TableView, narrow
+from policies.names import Principal, Privilege, Role, TableRef
+from policies.purposes import PURPOSES
+from policies.rules import SafeView
+from policies.stating import purposes_of
+
+_VIEWS_DEPTH_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Who sees what of a table: by the newest rules, those of a version, or those of a moment.
+
+    ``user`` is a name or an id. With a version and no moment it is the last moment of the version.
+    """
+
+    table: TableRef
+    user: str
+    purpose: str | None = None
+    at: datetime | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstones:
+    """How many keys hide rows, and how many hide some no more, because these are gone for good."""
+
+    hiding: int
+    compacted: int
+
+
+class TombstoneCounts:
+    """Counts the tombstones of tables."""
+
+    def __init__(self, stores: KeyStores) -> None:
+        self._sets = stores.tombstones
+
+    def count(self, table: TableRef, moment: datetime | None) -> Tombstones:
+        """Return how many there were at a moment, now for None; raises Unavailable."""
+        partition = partition_of(table)
+        state = (
+            self._sets.current(partition) if moment is None else self._sets.as_of(partition, moment)
+        )
+        return Tombstones(state.count, sum(len(each.keys) for each in state.compactions))
+
+
+class Accounts(Protocol):
+    """Where accounts are looked up as they were."""
+
+    def find(self, user: str, moment: datetime | None) -> User | None:
+        """Return an account by name or id as it was at a moment, now for None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The answer as values.
+
+    ``principal`` is None when there was no such account. ``views`` lead from the name that was
+    asked for down to ``base``. ``columns`` are those of the base, None when they are not known;
+    ``narrowings`` are what a query goes through from the base up, ``layers`` the rules behind them.
+    ``trouble`` says why nothing is shown although it is allowed.
+    """
+
+    asked: Question
+    at: datetime | None
+    edition: Edition
+    username: str
+    principal: Principal | None
+    decision: Decision
+    base: TableRef
+    views: tuple[SafeView, ...] = ()
+    columns: tuple[str, ...] | None = None
+    narrowings: tuple[Narrowing, ...] = ()
+    group_rows_min: int = 0
+    layers: tuple[tuple[TableRef, TableView], ...] = ()
+    tombstones: Tombstones | None = None
+    trouble: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The base of what is asked for; without a schema nobody knows what it was."""
+
+    schema: pa.Schema | None
+    paths: frozenset[str] = frozenset()
+    trouble: str | None = None
+    note: str | None = None
+
+
+class _NoKeys:
+    """Stands in for the keys that hide rows, which are counted and never told."""
+
+    def tombstones(
+        self,
+        ref: TableRef,  # noqa: ARG002  whatever is asked
+        schema: pa.Schema,  # noqa: ARG002
+        paths: frozenset[str],  # noqa: ARG002
+    ) -> KeyFilter | None:
+        return None
+
+    def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
+        return KeyFilter(column.name, pa.array([], column.type), keeps=True, stamp=purpose)
+
+
+class Explainer:
+    """Answers questions about the rules of one lakehouse, whoever asks."""
+
+    def __init__(
+        self,
+        editions: Editions,
+        accounts: Accounts,
+        registry: Registry,
+        *,
+        opener: Opener,
+        clock: Clock,
+        counting: TombstoneCounts | None = None,
+    ) -> None:
+        self.editions = editions
+        self._accounts = accounts
+        self._registry = registry
+        self._opener = opener
+        self._clock = clock
+        self._counting = counting
+
+    def exists(self, ref: TableRef) -> bool:
+        """Whether there is a table or view of that name now; raises Unavailable."""
+        return self._registry.find(ref) is not None or self._registry.find_view(ref) is not None
+
+    def explain(self, asked: Question) -> Explanation:
+        """Answer a question.
+
+        Raises NotFound (``user_not_found``, ``version_not_found``), InvalidRequest for a moment to
+        come and for a purpose or version that is none, Unavailable.
+        """
+        if asked.purpose is not None and asked.purpose not in PURPOSES:
+            raise InvalidRequest(f"there is no such purpose; there are {', '.join(PURPOSES)}")
+        edition, at = self._edition(asked)
+        user = self._user(asked.user, at)
+        if user is None:
+            decision = Decision(allowed=False, reason="there was no such account at that time")
+            return Explanation(
+                asked, at, edition, asked.user, None, decision=decision, base=asked.table
+            )
+        principal = replace(user.as_principal(), purpose=asked.purpose)
+        found = Explanation(
+            asked,
+            at,
+            edition,
+            user.username,
+            principal,
+            decision=_decided(edition.book, principal, user, asked.table),
+            base=asked.table,
+        )
+        return self._with_view(found, principal)
+
+    def _edition(self, asked: Question) -> tuple[Edition, datetime | None]:
+        if asked.at is not None and asked.at > self._clock.now():
+            raise InvalidRequest("what somebody will see is not known: 'at' lies in the future")
+        if asked.version is not None:
+            edition = self.editions.of_version(asked.version)
+            return edition, asked.at or self.editions.moment_of(edition)
+        if asked.at is not None:
+            return self.editions.at(asked.at), asked.at
+        return self.editions.newest(), None
+
+    def _user(self, user: str, at: datetime | None) -> User | None:
+        found = self._accounts.find(user, at)
+        if found is None and (at is None or self._accounts.find(user, None) is None):
+            raise NotFound("there is no user of this name or id", code="user_not_found")
+        return found
+
+    def _with_view(self, found: Explanation, principal: Principal) -> Explanation:
+        """Return it with what is seen of the table, and why."""
+        book = found.edition.book
+        views = tuple(_chain(book, found.asked.table))
+        base = views[-1].base if views else found.asked.table
+        state = self._state(base, found.at)
+        notes = () if state.note is None else (state.note,)
+        found = replace(found, base=base, views=views, trouble=state.trouble, notes=notes)
+        if self._counting is not None and state.schema is not None:
+            found = replace(found, tombstones=self._counting.count(base, found.at))
+        if state.schema is None:
+            return found
+        schema = without_metadata(state.schema)
+        found = replace(found, columns=tuple(schema.names))
+        upwards = views[::-1]
+        layers = _layers(book, principal, base, schema=schema, views=upwards)
+        narrower = Narrower(lambda: book, hidden=_NoKeys())
+        try:
+            narrowed = narrower.narrowed(principal, base, schema, paths=state.paths, views=upwards)
+        except InvalidRequest as error:
+            return replace(found, layers=layers, trouble=error.message)
+        return replace(
+            found,
+            layers=layers,
+            narrowings=narrowed.narrowings,
+            group_rows_min=narrowed.group_rows_min,
+        )
+
+    def _state(self, base: TableRef, at: datetime | None) -> _State:
+        entry = self._registry.find(base)
+        if entry is None:
+            view = self._registry.find_view(base)
+            if view is not None:
+                note = (
+                    f"{base} is a view that runs with the rights of whoever reads it: what it"
+                    " shows is decided at the tables in it"
+                )
+                return _State(view.arrow_schema, note=note)
+            return _State(None, trouble=f"{base} is not there, or no longer")
+        if at is None:
+            newest = self._opener.open(entry)
+            return _State(newest.schema, newest.paths)
+        try:
+            then = self._opener.open(entry, as_of=AsOf(time=at))
+            return _State(then.schema, then.paths)
+        except NotFound:
+            return _State(None, trouble=f"of {base} there is no state of that time")
+        except Unsupported:
+            newest = self._opener.open(entry)
+            note = f"{base} has no older versions: its columns are those of now"
+            return _State(newest.schema, newest.paths, note=note)
+
+
+def _chain(book: PolicyBook, ref: TableRef) -> Iterator[SafeView]:
+    """Return the safe views from a name down to its base; a circle ends somewhere."""
+    view = book.view(ref)
+    for _ in range(_VIEWS_DEPTH_MAX):
+        if view is None:
+            return
+        yield view
+        view = book.view(view.base)
+
+
+def _decided(book: PolicyBook, principal: Principal, user: User, ref: TableRef) -> Decision:
+    if not user.is_active:
+        return Decision(allowed=False, reason="the account is disabled")
+    purpose = principal.purpose
+    if (
+        purpose is not None
+        and principal.role is not Role.PENDING
+        and purpose not in purposes_of(book, principal)
+    ):
+        return Decision(allowed=False, reason=f"no grant lets them state the purpose {purpose}")
+    return decide(book, principal, Privilege.READ, ref)
+
+
+def _layers(
+    book: PolicyBook,
+    principal: Principal,
+    base: TableRef,
+    *,
+    schema: pa.Schema,
+    views: tuple[SafeView, ...],
+) -> tuple[tuple[TableRef, TableView], ...]:
+    """Return the rules on the base and on each view above it that are for somebody."""
+    found = [(base, narrow(book, principal, base, schema.names, is_base=bool(views)))]
+    for place, view in enumerate(views, 1):
+        names = [name for name, _ in view.columns]
+        is_base = place < len(views)
+        found.append((view.ref, narrow(book, principal, view.ref, names, is_base=is_base)))
+    return tuple(found)

@@ -1,0 +1,360 @@
+"""An explanation as JSON and in sentences: in full for whoever looks after the rules, else in part.
+
+Neither ever has a value of a row. Those who only ask about themselves hear what becomes of columns
+and that rows may be hidden, and not which conditions hide them or who made the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from flight_server.catalog.editions import Edition
+from flight_server.catalog.resources import write_resource
+from flight_server.catalog.rule_rows import rule_key
+from flight_server.catalog.rulebook import StoredGrant
+from flight_server.service.explaining import Explanation
+from flight_server.sql.conditions import bound
+from policies.names import Principal, Privilege, TableRef
+from policies.purposes import DataPart, disclosure
+from policies.rules import (
+    Audience,
+    ColumnMask,
+    Effect,
+    Grant,
+    Redaction,
+    RowFilter,
+    SafeView,
+)
+from policies.words import Seen, grant_words, path_words, purpose_hides, seen
+
+JSON = dict[str, Any]
+_IN_SETTINGS = "in the settings"
+
+
+def as_json(found: Explanation, *, is_full: bool) -> JSON:
+    """Return an explanation as plain data; ``is_full`` with the rules and who made them."""
+    principal = found.principal
+    columns = seen_columns(found)
+    answer: JSON = {
+        "user": found.username,
+        "table": str(found.asked.table),
+        "at": None if found.at is None else _time(found.at),
+        "policy_version": found.edition.version,
+        "allowed": is_shown(found),
+        "reason": _reason(found),
+        "columns": [_column(each) for each in columns],
+        "rows_filtered": rows_are_filtered(found),
+        "purpose": _purpose(found),
+        "consent": _consent(found),
+        "group_rows_min": found.group_rows_min,
+    }
+    if is_full:
+        answer |= {
+            "user_id": None if principal is None else principal.user_id,
+            "role": None if principal is None else principal.role.value,
+            "custom_roles": [] if principal is None else sorted(principal.custom_roles),
+            "attributes": {} if principal is None else dict(principal.attributes),
+            "grants": [] if principal is None else [*_grants(found, principal)],
+            "filters": [] if principal is None else [*_filters(found, principal)],
+            "masks": [
+                _mask(found.edition, mask) for _, view in found.layers for mask in view.masks
+            ],
+            "labels": [
+                _label(found.edition, ref, column, part)
+                for ref, view in found.layers
+                for column, part in view.labels
+            ],
+            "views": [_view(found.edition, view) for view in found.views],
+            "columns_hidden": _columns_hidden(found, columns),
+            "tombstones": None
+            if found.tombstones is None
+            else {"hiding": found.tombstones.hiding, "compacted": found.tombstones.compacted},
+            "settings_are_known": found.edition.settings_are_known,
+        }
+    answer["summary"] = [*_summary(found, columns, is_full=is_full)]
+    return answer
+
+
+def is_shown(found: Explanation) -> bool:
+    """Whether a query would have answered at all."""
+    return found.decision.allowed and found.trouble is None
+
+
+def _reason(found: Explanation) -> str:
+    is_trouble = found.decision.allowed and found.trouble is not None
+    return found.trouble or "" if is_trouble else found.decision.reason
+
+
+def seen_columns(found: Explanation) -> tuple[Seen, ...]:
+    """Return the columns that a query would have had, and what becomes of each; none if refused."""
+    if not is_shown(found) or found.columns is None:
+        return ()
+    return seen((each.columns for each in found.narrowings), found.columns)
+
+
+def rows_are_filtered(found: Explanation) -> bool:
+    """Whether a condition or a consent hides rows."""
+    return any(each.conditions or each.keys for each in found.narrowings)
+
+
+def _column(each: Seen) -> JSON:
+    answer: JSON = {"name": each.name, "shown": each.shown}
+    if each.steps:
+        answer["redactions"] = [
+            {"path": list(step.path), **_redaction(step.redaction)} for step in each.steps
+        ]
+    return answer
+
+
+def _redaction(redaction: Redaction) -> JSON:
+    answer: JSON = {"kind": redaction.kind.value}
+    if redaction.keep_prefix or redaction.keep_suffix:
+        answer |= {"keep_prefix": redaction.keep_prefix, "keep_suffix": redaction.keep_suffix}
+    if redaction.domain is not None and "\x00" not in redaction.domain:
+        answer["domain"] = redaction.domain
+    return answer if redaction.to is None else {**answer, "to": redaction.to}
+
+
+def _purpose(found: Explanation) -> JSON | None:
+    purpose = found.asked.purpose
+    if purpose is None:
+        return None
+    labels = sorted({label for _, view in found.layers for label in view.labels})
+    shows = disclosure(purpose)
+    visible = {each.name for each in seen_columns(found)}
+    told = [label for label in labels if label[0] in visible]
+    return {"name": purpose, "why": shows.reason, "hides": [*purpose_hides(shows, told)]}
+
+
+def _consent(found: Explanation) -> JSON | None:
+    subjects = sorted({name for _, view in found.layers for name in view.subjects})
+    if not subjects:
+        return None
+    return {"purpose": found.asked.purpose, "columns": subjects}
+
+
+def _grants(found: Explanation, principal: Principal) -> Iterator[JSON]:
+    """Return the grants that speak of somebody and the table, whether or not they hold."""
+    for grant, stored in found.edition.granted():
+        if _matches(grant, principal, found.asked.table):
+            yield _grant(grant, principal, stored)
+
+
+def _matches(grant: Grant, principal: Principal, ref: TableRef) -> bool:
+    return grant.privilege is Privilege.READ and grant.is_for(principal) and grant.covers(ref)
+
+
+def _grant(grant: Grant, principal: Principal, stored: StoredGrant | None) -> JSON:
+    return {
+        "grant_id": None if stored is None else stored.grant_id,
+        "effect": grant.effect.value,
+        "privilege": grant.privilege.value,
+        "resource": write_resource(grant.resource),
+        "to": {"user": grant.user} if grant.user is not None else {"role": grant.role},
+        "columns": None if grant.columns is None else list(grant.columns),
+        "purposes": None if grant.purposes is None else sorted(grant.purposes),
+        "holds": grant.holds(principal),
+        "created_at": None if stored is None else _time(stored.created_at),
+        "created_by": None if stored is None else stored.created_by,
+    }
+
+
+def _filters(found: Explanation, principal: Principal) -> Iterator[JSON]:
+    rows = found.edition.rows["f"]
+    for rule in _filter_rules(found):
+        yield {
+            "name": rule.name,
+            "table": str(rule.table),
+            "to": audience_json(rule.to),
+            "condition": rule.condition,
+            "bound": bound(rule.condition, principal),
+            **_made(rows.get(rule_key(rule.table, rule.name))),
+        }
+
+
+def _filter_rules(found: Explanation) -> Iterator[RowFilter]:
+    for _, view in found.layers:
+        yield from view.filters
+
+
+def _mask(edition: Edition, mask: ColumnMask) -> JSON:
+    return {
+        "name": mask.name,
+        "table": str(mask.table),
+        "column": path_words(mask.column),
+        "redaction": _redaction(mask.redaction),
+        "to": audience_json(mask.to),
+        **_made(edition.rows["m"].get(rule_key(mask.table, mask.name))),
+    }
+
+
+def _label(edition: Edition, ref: TableRef, column: str, part: DataPart) -> JSON:
+    row = edition.rows["l"].get(rule_key(ref, column, part.value))
+    return {
+        "table": str(ref),
+        "column": column,
+        "part": part.value,
+        "by_name": row is None,
+        **_made(row),
+    }
+
+
+def _view(edition: Edition, view: SafeView) -> JSON:
+    return {
+        "view": str(view.ref),
+        "base": str(view.base),
+        "columns": [name for name, _ in view.columns],
+        "row_filter": view.row_filter,
+        "redactions": [
+            {"column": path_words(path), **_redaction(each)} for path, each in view.redactions
+        ],
+        "description": view.description,
+        "tags": list(view.tags),
+        **_made(edition.rows["v"].get(rule_key(view.ref))),
+    }
+
+
+def _columns_hidden(found: Explanation, columns: Iterable[Seen]) -> list[str] | None:
+    """Return what the table has and somebody does not see; None when that is not known."""
+    if found.columns is None:
+        return None
+    shown = {each.name for each in columns}
+    return [name for name in found.columns if name not in shown]
+
+
+def audience_json(to: Audience) -> JSON:
+    """Return whom a rule is for as plain data; nobody named is everybody."""
+    answer: JSON = {}
+    if to.user is not None:
+        answer["user"] = to.user
+    if to.role is not None:
+        answer["role"] = to.role
+    if to.except_roles:
+        answer["except_roles"] = sorted(to.except_roles)
+    return answer
+
+
+def _made(row: Mapping[str, Any] | None) -> JSON:
+    if row is None:
+        return {"created_at": None, "created_by": None}
+    return {"created_at": _time(row["created_at"]), "created_by": row["created_by"]}
+
+
+def _summary(found: Explanation, columns: tuple[Seen, ...], *, is_full: bool) -> Iterator[str]:
+    verb = "could read" if found.at is not None else "may read"
+    if is_shown(found):
+        yield f"{found.username} {verb} {found.asked.table}: {_why(found, is_full=is_full)}."
+    else:
+        never = "could not read" if found.at is not None else "may not read"
+        yield f"{found.username} {never} {found.asked.table}: {_reason(found)}."
+        if is_full and found.principal is not None and not found.decision.allowed:
+            yield from _denies(found, found.principal)
+        return
+    if is_full:
+        yield from _of_views(found)
+        yield from _of_rows(found)
+    elif rows_are_filtered(found) or found.views:
+        yield "Rules decide which of its rows are shown."
+    yield from _of_columns(found, columns, is_full=is_full)
+    yield from _of_purpose(found)
+    if is_full:
+        yield from (f"{note[0].upper()}{note[1:]}." for note in found.notes)
+        if found.at is not None and not found.edition.settings_are_known:
+            yield (
+                "Grants of the settings have no history: those of today were taken for those of"
+                " that time."
+            )
+
+
+def _why(found: Explanation, *, is_full: bool) -> str:
+    if not is_full or found.principal is None:
+        return found.decision.reason
+    allowing = [
+        each
+        for each in _grants(found, found.principal)
+        if each["effect"] == Effect.ALLOW and each["holds"]
+    ]
+    if not allowing or found.principal.is_admin:
+        return found.decision.reason
+    return "; ".join(_granted(each) for each in allowing)
+
+
+def _granted(grant: JSON) -> str:
+    words = grant_words(
+        Grant(
+            Privilege(grant["privilege"]),
+            tuple(grant["resource"].split(".")),
+            user=grant["to"].get("user"),
+            role=grant["to"].get("role"),
+            effect=Effect(grant["effect"]),
+            columns=None if grant["columns"] is None else tuple(grant["columns"]),
+            purposes=None if grant["purposes"] is None else frozenset(grant["purposes"]),
+        )
+    )
+    if grant["grant_id"] is None:
+        return f"{words} is granted {_IN_SETTINGS}"
+    verb = "is granted" if grant["effect"] == Effect.ALLOW else "holds"
+    return f"{words} {verb} (grant {grant['grant_id']}, {_by(grant)})"
+
+
+def _by(made: JSON) -> str:
+    who = "the command line" if made["created_by"] is None else made["created_by"]
+    return f"by {who}, {str(made['created_at'])[:10]}"
+
+
+def _denies(found: Explanation, principal: Principal) -> Iterator[str]:
+    for each in _grants(found, principal):
+        if each["effect"] == Effect.DENY and each["holds"]:
+            words = _granted(each)
+            yield f"{words[0].upper()}{words[1:]}."
+
+
+def _of_views(found: Explanation) -> Iterator[str]:
+    for view in found.views:
+        made = _made(found.edition.rows["v"].get(rule_key(view.ref)))
+        yield (
+            f"{view.ref} is a safe view of {view.base} ({_by(made)}) that shows"
+            f" {len(view.columns)} of its columns."
+        )
+
+
+def _of_rows(found: Explanation) -> Iterator[str]:
+    conditions = [condition for each in found.narrowings for condition in each.conditions]
+    if conditions:
+        names = [f"filter {rule.name}" for rule in _filter_rules(found)]
+        names += [f"view {view.ref}" for view in found.views if view.row_filter is not None]
+        yield f"Rows: only where {' and '.join(f'({c})' for c in conditions)} ({', '.join(names)})."
+    if found.tombstones is not None and found.tombstones.hiding:
+        count = found.tombstones.hiding
+        keys, verb = ("key", "hides") if count == 1 else ("keys", "hide")
+        yield f"{count} tombstoned {keys} {verb} rows."
+    if found.tombstones is not None and found.tombstones.compacted:
+        yield f"The rows of {found.tombstones.compacted} more keys were removed for good."
+
+
+def _of_columns(found: Explanation, columns: tuple[Seen, ...], *, is_full: bool) -> Iterator[str]:
+    redacted = [each for each in columns if each.steps]
+    plain = len(columns) - len(redacted)
+    yield f"{plain} of {len(columns)} columns are shown as they are."
+    yield from (f"{each.sentence()}." for each in redacted)
+    hidden = _columns_hidden(found, columns) if is_full else None
+    if hidden:
+        yield f"Not shown: {', '.join(hidden)}."
+
+
+def _of_purpose(found: Explanation) -> Iterator[str]:
+    purpose, consent = _purpose(found), _consent(found)
+    if purpose is not None:
+        yield f"The purpose is {purpose['name']}: {purpose['why']}."
+        yield from (f"For it, {each}." for each in purpose["hides"])
+    if consent is not None:
+        names = ", ".join(consent["columns"])
+        yield f"Only rows of people ({names}) who have agreed to {consent['purpose']}."
+    if found.group_rows_min:
+        yield f"Only figures over at least {found.group_rows_min} rows leave."
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
