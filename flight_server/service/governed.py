@@ -73,12 +73,14 @@ class GovernedTables:
         registry: Registry,
         *,
         narrower: Narrower,
+        hidden: HiddenKeys | None = None,
         temporary_root: Path | None = None,
     ) -> None:
         self._browser = browser
         self._opener = opener
         self._registry = registry
         self._narrower = narrower
+        self._hidden = hidden
         self._safe = SafeStates(browser, opener, registry, narrower=narrower)
         self._temporary_root = temporary_root
 
@@ -143,8 +145,13 @@ class GovernedTables:
         groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
         return FileScan(without_metadata(snapshot.schema), snapshot.partition_columns, groups)
 
-    def pin(self, ref: TableRef, principal: Principal, *, as_of: AsOf | None) -> Pin:
-        """Name the state that ``open`` would open now, without opening it; raises as it does."""
+    def pin(
+        self, ref: TableRef, principal: Principal, *, as_of: AsOf | None, is_changing: bool = False
+    ) -> Pin:
+        """Name the state that ``open`` would open now, without opening it; raises as it does.
+
+        Its rows may be written anew only where ``is_changing`` was said before.
+        """
         if ref.schema == INFORMATION_SCHEMA:
             self._check_made(ref, principal, as_of=as_of)
             return Pin(ref, None, _MADE_ANEW)
@@ -158,6 +165,8 @@ class GovernedTables:
         if isinstance(entry, StoredSafeView):
             return self._safe.open(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
+        if is_changing and self._hidden is not None:
+            self._hidden.settle(ref, snapshot.paths)
         policy = self._narrowed(ref, entry, snapshot, principal).stamp
         return Pin(ref, snapshot.version, snapshot.stamp, as_of, policy)
 
@@ -320,6 +329,7 @@ def build(
         opener,
         registry,
         narrower=Narrower(book, hidden=hidden, secret=hash_secret(buckets)),
+        hidden=hidden,
         temporary_root=temporary_root(buckets),
     )
     return Governed(registry, views, safe_views, opener, browser, tables, keys, hidden)

@@ -153,7 +153,7 @@ class Targets:
 
     def pin(self, request: Request, target: Target) -> Pin:
         """Return the newest state of a table."""
-        return self._tables.pin(target.ref, request.principal, as_of=None)
+        return self._tables.pin(target.ref, request.principal, as_of=None, is_changing=True)
 
     def remember_temporary(self, request: Request, target: Target) -> None:
         """Let a temporary table be found by its name; it is removed if the session has ended."""
