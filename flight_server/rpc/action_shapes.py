@@ -17,6 +17,7 @@ from flight_server.service.request import Request
 from flight_server.service.running import Running
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
+from flight_server.service.tombstones import Tombstones
 from flight_server.service.usage import Usage
 
 
@@ -58,6 +59,7 @@ class UseCases:
     accounts: Accounts
     usage: Usage
     grants: Grants
+    tombstones: Tombstones
 
 
 Values = Mapping[str, Any]

@@ -17,6 +17,7 @@ from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who,
 from flight_server.rpc.audit_actions import AUDIT_ACTIONS
 from flight_server.rpc.grant_actions import GRANT_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
+from flight_server.rpc.tombstone_actions import TOMBSTONE_ACTIONS
 from flight_server.service.json_rows import Number
 from flight_server.service.recording import RESOURCE_CHARACTERS_MAX, Detail, Effect
 from flight_server.service.request import Request
@@ -49,6 +50,7 @@ _RESOURCES = (
 _RECORDED = (
     *_RESOURCES,
     "action",
+    "actor",
     "columns",
     "custom_roles",
     "dry_run",
@@ -61,6 +63,7 @@ _RECORDED = (
     "reason",
     "retention_hours",
     "role",
+    "row_key_column",
     "tier",
     "timestamp",
     "to",
@@ -111,6 +114,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
     ),
     **GRANT_ACTIONS,
     **TABLE_ACTIONS,
+    **TOMBSTONE_ACTIONS,
     **ACCOUNT_ACTIONS,
     **AUDIT_ACTIONS,
 }
