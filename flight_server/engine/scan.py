@@ -29,6 +29,7 @@ from flight_server.engine.base import (
 )
 from flight_server.engine.faults import DAMAGED
 from flight_server.engine.output import plain_schema
+from flight_server.engine.protobuf import delimited, fields, read_varint, varint
 from flight_server.errors import Unavailable
 from flight_server.sql.names import quoted
 
@@ -41,10 +42,6 @@ _LISTING_SCAN = 1  # in LogicalPlanNode
 _PATHS = 2  # in ListingTableScanNode: repeated string
 _FILE_EXTENSION = 3
 _COLLECT_STATISTICS = 8  # bool
-_WIRE_VARINT = 0
-_WIRE_FIXED_64 = 1
-_WIRE_BYTES = 2
-_WIRE_FIXED_32 = 5
 _TEMPLATE_URL = (
     "file:///template.parquet"  # never opened: with a schema given, planning asks no store
 )
@@ -135,8 +132,8 @@ def _size(quoted_path: str) -> int:
 
 def listing_plan(shell: bytes, paths: Sequence[str]) -> bytes:
     """Return a serialized plan that scans exactly these files, with their statistics."""
-    named = b"".join(_delimited(_PATHS, path.encode()) for path in paths)
-    return _delimited(_LISTING_SCAN, shell + named + _varint(_COLLECT_STATISTICS << 3) + b"\x01")
+    named = b"".join(delimited(_PATHS, path.encode()) for path in paths)
+    return delimited(_LISTING_SCAN, shell + named + varint(_COLLECT_STATISTICS << 3) + b"\x01")
 
 
 def _frame_of_group(
@@ -179,51 +176,9 @@ def _listing_shell(plan: bytes) -> bytes:
 
     Without an extension a file is taken as listed, whatever its name ends in.
     """
-    ((number, scan),) = [(number, raw) for number, raw in _fields(plan)][:1]
+    ((number, scan),) = [(number, raw) for number, raw in fields(plan)][:1]
     if number != _LISTING_SCAN:
         raise RuntimeError("the plan of read_parquet is no longer a listing scan")
     replaced = (_PATHS, _FILE_EXTENSION, _COLLECT_STATISTICS)
-    body = scan[_read_varint(scan, _read_varint(scan, 0)[1])[1] :]
-    return b"".join(raw for number, raw in _fields(body) if number not in replaced)
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Return the fields of a protobuf message: number, and the raw bytes with their tag."""
-    at = 0
-    while at < len(message):
-        start = at
-        tag, at = _read_varint(message, at)
-        wire = tag & 7
-        if wire == _WIRE_VARINT:
-            _, at = _read_varint(message, at)
-        elif wire == _WIRE_BYTES:
-            length, at = _read_varint(message, at)
-            at += length
-        elif wire in (_WIRE_FIXED_32, _WIRE_FIXED_64):
-            at += 4 if wire == _WIRE_FIXED_32 else 8
-        else:
-            raise RuntimeError("a serialized plan has a field of an unknown kind")
-        yield tag >> 3, message[start:at]
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            return value, at
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value >= 0x80:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
-
-
-def _delimited(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _WIRE_BYTES) + _varint(len(content)) + content
+    body = scan[read_varint(scan, read_varint(scan, 0)[1])[1] :]
+    return b"".join(raw for number, raw in fields(body) if number not in replaced)

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from datafusion import SessionContext
 
+from flight_server.engine import protobuf
 from flight_server.engine import scan as scans
 from flight_server.engine.base import FileGroup, FileScan
 from flight_server.engine.scan import frame_of_files, listing_plan
@@ -25,16 +26,18 @@ def test_the_serialized_listing_scan_is_as_we_think(tmp_path: Path) -> None:
     ctx = SessionContext()
     plan = ctx.read_parquet(str(tmp_path / "x.parquet"), schema=pa.schema([("a", pa.int64())]))
     raw = plan.logical_plan().to_bytes(ctx)
-    ((number, node),) = list(scans._fields(raw))
+    ((number, node),) = list(protobuf.fields(raw))
     assert number == 1
-    body = node[scans._read_varint(node, 1)[1] :]
-    fields = dict(scans._fields(body))
+    body = node[protobuf.read_varint(node, 1)[1] :]
+    fields = dict(protobuf.fields(body))
     assert fields[2].endswith(url(tmp_path / "x.parquet").encode())
     assert fields[3].endswith(b".parquet")
     assert 8 not in fields
-    made = dict(scans._fields(listing_plan(scans._listing_shell(raw), ["file:///a", "file:///b"])))
-    body = made[1][scans._read_varint(made[1], 1)[1] :]
-    kept = [(number, field) for number, field in scans._fields(body) if number in (2, 3, 8)]
+    made = dict(
+        protobuf.fields(listing_plan(scans._listing_shell(raw), ["file:///a", "file:///b"]))
+    )
+    body = made[1][protobuf.read_varint(made[1], 1)[1] :]
+    kept = [(number, field) for number, field in protobuf.fields(body) if number in (2, 3, 8)]
     assert kept == [(2, b"\x12\x09file:///a"), (2, b"\x12\x09file:///b"), (8, b"\x40\x01")]
 
 
