@@ -1,0 +1,82 @@
+"""Looks for what is hidden in everything that is received."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from flight_server.errors import LakeflightError
+from tests.leaks.rows import MARK, NUMBER_BYTES, NUMBER_DIGITS
+
+_MARK = MARK.lower().encode()
+_DIGITS = NUMBER_DIGITS.encode()
+# Of several values that can be seen and fail, another one may be met first.
+_OF_VALUES = re.compile(r"a division by zero|a function or an operator could|a value (of|could)")
+_CUT_NAME = re.compile(r'"?[grvw]_[^".]{0,40}…')
+
+
+def leaked(received: bytes) -> bool:
+    """Whether something hidden is in these bytes."""
+    return _DIGITS in received or NUMBER_BYTES in received or _MARK in received.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What somebody got: rows in any order or an error, and every byte that came."""
+
+    said: object
+    received: bytes
+
+    def is_clean(self) -> bool:
+        """Whether nothing hidden came."""
+        return not leaked(self.received)
+
+
+def of_rows(schema: pa.Schema, batches: list[pa.RecordBatch], *names: str) -> Outcome:
+    """Return the outcome of a query that succeeded; ``names`` are those of its table."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    rows = pa.Table.from_batches(batches, schema).to_pylist()
+    said = (
+        tuple((_unnamed(field.name, names), str(field.type)) for field in schema),
+        frozenset(Counter(repr(tuple(row.values())) for row in rows).items()),
+    )
+    return Outcome(said, sink.getvalue().to_pybytes())
+
+
+def of_error(error: Exception, *names: str) -> Outcome:
+    """Return the outcome of a query that failed; ``names`` are those of its table."""
+    if isinstance(error, LakeflightError):
+        text = "\n".join((error.code, error.message, repr(error.args)))
+        said: object = (error.code, _unnamed(error.message, names))
+    else:
+        text, said = repr(error), type(error).__name__
+    return Outcome(said, text.encode())
+
+
+def _unnamed(text: str, names: tuple[str, ...]) -> str:
+    for name in sorted(names, key=len, reverse=True):
+        text = text.replace(name, "T")
+    return "a value" if _OF_VALUES.match(text) else _CUT_NAME.sub("T…", text)
+
+
+def smallest(statement: str, fails: Callable[[str], bool]) -> str:
+    """Return the least of a statement's words that still fail, taking away what can be."""
+    words = statement.split()
+    size = max(1, len(words) // 2)
+    while size:
+        at = 0
+        while at < len(words):
+            shorter = words[:at] + words[at + size :]
+            if shorter and fails(" ".join(shorter)):
+                words = shorter
+            else:
+                at += size
+        size //= 2
+    return " ".join(words)
