@@ -13,6 +13,8 @@ ADMIN = "admin"
 PASSWORD_BYTES_MIN = 8
 PASSWORD_BYTES_MAX = 1024
 CUSTOM_ROLES_MAX = 100
+ATTRIBUTES_MAX = 32
+ATTRIBUTE_CHARACTERS_MAX = 256
 # The user name under which a token may be given as a password.
 RESERVED_NAMES = frozenset({"token"})
 # Names that others would take for the operator's; who administers a server may still use them.
@@ -38,6 +40,7 @@ NAMES_OF_AUTHORITY = frozenset(
 _EMAIL_BYTES_MAX = 254
 _LOCAL_PART_BYTES_MAX = 64
 _USERNAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _CUSTOM_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 # Dots stand between other characters; letters of any script may be in either part (RFC 6531).
 _ATOM = r"(?:[\w!#$%&'*+/=?^`{|}~-])+"
@@ -91,6 +94,25 @@ def check_custom_roles(names: Iterable[str]) -> tuple[str, ...]:
                 "64 at most, and not the name of a base role"
             )
     return found
+
+
+def check_attributes(attributes: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Return attributes by name, each name once, or raise InvalidRequest."""
+    found = dict(attributes)
+    if len(found) > ATTRIBUTES_MAX:
+        raise InvalidRequest(f"a user has attributes_max={ATTRIBUTES_MAX} at most")
+    for name, value in found.items():
+        if not _ATTRIBUTE.fullmatch(name):
+            raise InvalidRequest(
+                "the name of an attribute is a lower-case letter, then letters, digits, '_', '.' or"
+                " '-', 64 at most"
+            )
+        if not 1 <= len(value) <= ATTRIBUTE_CHARACTERS_MAX or not value.isprintable():
+            raise InvalidRequest(
+                f"the attribute {name} is a printable text of 1 to {ATTRIBUTE_CHARACTERS_MAX}"
+                " characters"
+            )
+    return tuple(sorted(found.items()))
 
 
 def check_tier(tier: str, tiers: Collection[str]) -> None:

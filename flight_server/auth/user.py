@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,8 @@ class User:
 
     ``requested_tier`` is what was asked for at registration, for who approves it; it gives nothing.
     ``external_id`` says whose account it is at another system, ``external_claims`` what that system
-    said of them last; both are None for an account of this server's own.
+    said of them last; both are None for an account of this server's own. ``attributes`` are pairs
+    of name and value, by name.
     """
 
     user_id: str
@@ -35,6 +37,7 @@ class User:
     external_id: str | None = None
     external_claims: str | None = field(default=None, repr=False)
     requested_tier: str | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_pending(self) -> bool:
@@ -53,12 +56,18 @@ class User:
             username=self.username,
             role=self.role,
             custom_roles=frozenset(self.custom_roles),
+            attributes=self.attributes,
         )
 
 
 def as_row(user: User) -> dict[str, Any]:
     """Return an account as it is stored."""
-    return {**asdict(user), "role": str(user.role), "custom_roles": list(user.custom_roles)}
+    return {
+        **asdict(user),
+        "role": str(user.role),
+        "custom_roles": list(user.custom_roles),
+        "attributes": json.dumps(dict(user.attributes)) if user.attributes else None,
+    }
 
 
 def user_of(row: Row) -> User:
@@ -81,4 +90,16 @@ def user_of(row: Row) -> User:
         external_id=row["external_id"],
         external_claims=row["external_claims"],
         requested_tier=row["requested_tier"],
+        attributes=_attributes(row.get("attributes")),
     )
+
+
+def _attributes(text: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the attributes that a row keeps; none where they cannot be read."""
+    try:
+        kept = json.loads(text or "{}")
+    except ValueError:
+        return ()
+    if not isinstance(kept, dict) or not all(isinstance(each, str) for each in kept.values()):
+        return ()
+    return tuple(sorted(kept.items()))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from flight_server.auth.account_rules import (
     ADMIN,
+    check_attributes,
     check_custom_roles,
     check_email,
     check_own_choice,
@@ -163,8 +164,8 @@ class UserStore:
         """Change an account and return it, durable.
 
         ``change`` gets the newest state, may be called again, and raises to give up. Raises
-        NotFound, InvalidRequest for roles and tiers that break the rules, and when no active
-        administrator would be left.
+        NotFound, InvalidRequest for roles, tiers and attributes that break the rules, and when no
+        active administrator would be left.
         """
         after: User | None = None
 
@@ -173,6 +174,7 @@ class UserStore:
             before = self._stored(rows, user_id)
             after = change(before)
             check_custom_roles(after.custom_roles)
+            check_attributes(after.attributes)
             if after.subscription_tier != before.subscription_tier:
                 check_tier(after.subscription_tier, self._tiers)
             if after == before:

@@ -71,6 +71,12 @@ Examples:
   lakeflight user set-tier alice pro --dir ./lakehouse
 """
 
+ATTRIBUTE_EXAMPLES = """\b
+Examples:
+  lakeflight user set-attributes alice region=north team=cardiology --dir ./lakehouse
+  lakeflight user set-attributes alice --no-attributes
+"""
+
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="User name.")]
 PasswordStdin = Annotated[
     bool,
@@ -245,6 +251,42 @@ def set_tier(
     typer.echo(f"{user.username} is now {user.subscription_tier}")
 
 
+@app.command("set-attributes", epilog=ATTRIBUTE_EXAMPLES)
+def set_attributes(
+    name: NameArgument,
+    attributes: Annotated[
+        list[str] | None, typer.Argument(help="All of them, each as name=value.")
+    ] = None,
+    *,
+    no_attributes: Annotated[
+        bool, typer.Option("--no-attributes", help="Take all attributes away.")
+    ] = False,
+    folder: FolderOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Give an account attributes, which row filters may ask for, in place of those it had."""
+    if bool(attributes) is no_attributes:
+        raise InvalidRequest("give attributes as name=value, or --no-attributes")
+    given: dict[str, str] = {}
+    for text in attributes or ():
+        key, separator, value = text.partition("=")
+        if not separator or key in given:
+            raise InvalidRequest("each attribute is name=value, and each name is there once")
+        given[key] = value
+    opened = open_folder(config, folder)
+    user = _change(
+        opened,
+        "set_attributes",
+        name,
+        lambda found: opened.administration.set_attributes(found, given),
+    )
+    typer.echo(f"{user.username} has {_attributes(user)}")
+
+
+def _attributes(user: User) -> str:
+    return ", ".join(f"{name}={value}" for name, value in user.attributes) or "no attributes"
+
+
 def _change(
     opened: Folder,
     action: str,
@@ -277,6 +319,7 @@ def _as_json(user: User) -> dict[str, object]:
         "custom_roles": list(user.custom_roles),
         "subscription_tier": user.subscription_tier,
         "requested_tier": user.requested_tier,
+        "attributes": dict(user.attributes),
         "is_active": user.is_active,
         "created_at": time_text(user.created_at),
         "updated_at": time_text(user.updated_at),
@@ -291,10 +334,13 @@ def _as_row(user: User) -> tuple[str, ...]:
         user.subscription_tier,
         "yes" if user.is_active else "no",
         user.email or "-",
+        ", ".join(f"{name}={value}" for name, value in user.attributes) or "-",
         time_text(user.created_at),
     )
 
 
 _LISTING = Listing(
-    ("username", "role", "custom roles", "tier", "active", "e-mail", "created"), _as_row, _as_json
+    ("username", "role", "custom roles", "tier", "active", "e-mail", "attributes", "created"),
+    _as_row,
+    _as_json,
 )

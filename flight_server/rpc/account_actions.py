@@ -123,6 +123,13 @@ def _set_role(accounts: Accounts, user: User, values: Values) -> User:
     )
 
 
+def _set_attributes(accounts: Accounts, user: User, values: Values) -> User:
+    attributes = values["attributes"]
+    if not all(isinstance(each, str) for each in attributes.values()):
+        raise errors.InvalidRequest("attributes are texts by name")
+    return accounts.administration.set_attributes(user, attributes)
+
+
 def _time(values: Values, name: str) -> datetime | None:
     text = values.get(name)
     try:
@@ -144,6 +151,7 @@ def user_answer(user: User) -> dict[str, object]:
         "custom_roles": list(user.custom_roles),
         "subscription_tier": user.subscription_tier,
         "requested_tier": user.requested_tier,
+        "attributes": dict(user.attributes),
         "is_active": user.is_active,
         "created_at": json_time(user.created_at),
         "updated_at": json_time(user.updated_at),
@@ -192,7 +200,7 @@ _USER = {
 _ROLE = "guest, pending, registered, trader or admin"
 _OF_USER = (
     '"user_id", "username", "email", "role", "custom_roles", "subscription_tier",'
-    ' "requested_tier", "is_active", "created_at", "updated_at"'
+    ' "requested_tier", "attributes", "is_active", "created_at", "updated_at"'
 )
 _LOGIN = (
     '{"token", "expires_at", "refresh_token", "refresh_expires_at", "session_id",'
@@ -334,5 +342,10 @@ ACCOUNT_ACTIONS: Mapping[str, Shape] = {
         "Give an account another tier",
         lambda accounts, user, values: accounts.administration.set_tier(user, values["tier"]),
         {"tier": Field(str, "Its tier")},
+    ),
+    "user.set_attributes": _of_users(
+        "Give an account these attributes, which row filters may ask for, and no others",
+        _set_attributes,
+        {"attributes": Field(dict, "Texts by name")},
     ),
 }

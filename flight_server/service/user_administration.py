@@ -6,11 +6,11 @@ beside the command which did it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from flight_server.auth.account_rules import check_role
+from flight_server.auth.account_rules import check_attributes, check_role
 from flight_server.auth.stores import Stores
 from flight_server.auth.users import User
 from flight_server.clock import Clock
@@ -106,6 +106,13 @@ class UserAdministration:
         """Give an account another tier."""
         return self._stores.users.update(
             user.user_id, lambda found: replace(found, subscription_tier=tier, requested_tier=None)
+        )
+
+    def set_attributes(self, user: User, attributes: Mapping[str, str]) -> User:
+        """Give an account these attributes in place of those that it had."""
+        given = check_attributes(attributes.items())
+        return self._stores.users.update(
+            user.user_id, lambda found: replace(found, attributes=given)
         )
 
     def set_password(self, user: User, password: str, *, but: str | None = None) -> int:

@@ -60,6 +60,8 @@ USERS = TableSpec(
             pa.field("external_claims", pa.string()),
             # What was asked for at registration.
             pa.field("requested_tier", pa.string()),
+            # A JSON object of texts by name, which row filters may ask for.
+            pa.field("attributes", pa.string()),
         )
     ),
 )

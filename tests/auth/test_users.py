@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,19 @@ def test_a_role_nobody_knows_may_do_nothing(tmp_path: Path) -> None:
     users.add("alice", "one fine pass", role="admin")
     change(tmp_path, "alice", role="super-admin")
     assert users.require("alice").role is Role.PENDING
+
+
+def test_attributes_are_kept_by_name_and_those_that_cannot_be_read_are_none(
+    tmp_path: Path,
+) -> None:
+    users = open_users(tmp_path)
+    alice = users.add("alice", "one fine pass", role="registered")
+    assert alice.as_principal().attributes == ()
+    users.update(
+        alice.user_id, lambda found: replace(found, attributes=(("team", "ä"), ("region", "n")))
+    )
+    principal = open_users(tmp_path).require("alice").as_principal()
+    assert principal.attributes == (("region", "n"), ("team", "ä"))
+    for text in ("{", "[]", '{"region": 7}', "null"):
+        change(tmp_path, "alice", attributes=text)
+        assert users.require("alice").attributes == ()

@@ -100,11 +100,17 @@ def test_an_account_from_approval_to_its_end(lakehouse: Lakehouse) -> None:
             "alice is now registered",
         ),
         (("user", "set-tier", "alice", "enterprise"), "alice is now enterprise"),
+        (
+            ("user", "set-attributes", "alice", "team=a=b", "region=north"),
+            "alice has region=north, team=a=b",
+        ),
+        (("user", "set-attributes", "alice", "--no-attributes"), "alice has no attributes"),
         (("user", "disable", "alice"), "disabled alice"),
         (("user", "enable", "alice"), "enabled alice"),
     ):
         assert lakehouse.says(*command) == said
-    actions = ["approve", "set_role", "set_role", "set_role", "set_tier", "disable", "enable"]
+    actions = ["approve", "set_role", "set_role", "set_role", "set_tier"]
+    actions += ["set_attributes", "set_attributes", "disable", "enable"]
     assert lakehouse.record() == [
         (f"user.{action}", "alice", outcome)
         for action in actions

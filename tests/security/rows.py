@@ -302,6 +302,7 @@ _OWN: Mapping[str, tuple[Mapping[str, object], Mapping[str, str]]] = {
             ("enable", {}),
             ("set_role", {"role": "guest"}),
             ("set_tier", {"tier": "pro"}),
+            ("set_attributes", {"attributes": {"region": "north"}}),
         )
     },
     "audit.log": ({"action": "matrix"}, _SELF),
