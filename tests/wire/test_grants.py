@@ -390,6 +390,8 @@ def test_grants_are_listed_and_the_same_twice_is_one(admin: RawClient) -> None:
         **body,
         "grant_id": "",
         "effect": "allow",
+        "columns": None,
+        "purposes": None,
         "created_at": "",
         "created_by": "admin",
     }
@@ -404,6 +406,8 @@ def test_grants_are_listed_and_the_same_twice_is_one(admin: RawClient) -> None:
 
 
 READ = {"privilege": "read", "resource": "primary", "to": {"role": "registered"}}
+READ_ORDERS = {**READ, "resource": "primary.sales.orders"}
+READ_LOG = {**READ, "resource": "system.audit.audit_log"}
 
 
 @pytest.mark.parametrize(
@@ -421,7 +425,14 @@ READ = {"privilege": "read", "resource": "primary", "to": {"role": "registered"}
         ("grant.add", {**READ, "to": {"user": "nobody-of-this-name"}}, "user_not_found"),
         ("grant.add", {**READ, "to": {"role": "No Role"}}, "invalid_request"),
         ("grant.add", {**READ, "to": {"role": "pending"}}, "invalid_request"),
-        ("grant.add", {**READ, "columns": ["a"]}, "unsupported"),
+        ("grant.add", {**READ, "columns": ["a"]}, "invalid_request"),
+        ("grant.add", {**READ_ORDERS, "columns": []}, "invalid_request"),
+        ("grant.add", {**READ_ORDERS, "columns": [""]}, "invalid_request"),
+        ("grant.add", {**READ_ORDERS, "columns": ["Note"]}, "column_not_found"),
+        ("grant.add", {**READ_ORDERS, "columns": ["a"], "privilege": "write"}, "invalid_request"),
+        ("grant.add", {**READ_LOG, "columns": ["details"]}, "invalid_request"),
+        ("grant.add", {**READ_ORDERS, "purposes": []}, "invalid_request"),
+        ("grant.add", {**READ_ORDERS, "purposes": ["curiosity"]}, "invalid_request"),
         ("grant.add", {"privilege": "read"}, "invalid_request"),
         ("grant.remove", {}, "invalid_request"),
         ("grant.remove", {"privilege": "read", "resource": "primary"}, "invalid_request"),
