@@ -128,7 +128,14 @@ def build_use_cases(parts: Parts) -> Built:
     use_cases = UseCases(
         statements=statements,
         queries=queries,
-        loads=Loads(targets, making, commits, running=running, writers=_writers(parts)),
+        loads=Loads(
+            targets,
+            making,
+            commits,
+            running=running,
+            writers=_writers(parts),
+            engine=parts.engine,
+        ),
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
         own=OwnUseCases(

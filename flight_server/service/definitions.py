@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.catalog.registry import Registry
+from flight_server.catalog.folders import Kind
+from flight_server.catalog.registry import Entry, Registry
 from flight_server.engine.base import Engine, WriteTarget
 from flight_server.service.making import Filled, Making
 from flight_server.service.permits import Permits
@@ -17,6 +18,7 @@ from flight_server.service.queries import Queries
 from flight_server.service.request import Request
 from flight_server.service.statements import Bound
 from flight_server.service.targets import Target, Targets
+from flight_server.service.terms import Terms
 from flight_server.service.writes import author_of, commit, data_files, query_of
 from flight_server.sql.column_types import arrow_type
 from flight_server.sql.commands import (
@@ -30,6 +32,7 @@ from flight_server.sql.commands import (
     DropSchema,
     DropTable,
     DropView,
+    IfThere,
     RenameColumn,
     RenameTable,
 )
@@ -67,12 +70,15 @@ class Definitions:
         """Make a table, empty or of a query's rows."""
         target = self._targets.to_create(request, command.target, is_temporary=command.temporary)
         declared = columns_schema(command.columns) if command.columns else None
+        checks = self._targets.terms(request, target, declared or pa.schema([])).checks
+        if target.exists and command.if_there is IfThere.REPLACE:
+            self._terms(request, target).require_all_rows("replace it")
 
         def fill(folder: Path) -> Filled:
             if command.source is None:
                 assert declared is not None  # noqa: S101  the grammar asks for one of the two
                 return Filled(table_schema(declared))
-            where = WriteTarget(str(folder), declared, command.partition_by)
+            where = WriteTarget(str(folder), declared, command.partition_by, checks=checks)
             written = self._engine.write(query_of(bound), where, is_cancelled=request.is_cancelled)
             return Filled(written.schema, data_files(written), written.inserted, written.read)
 
@@ -95,13 +101,19 @@ class Definitions:
             if command.if_exists:
                 return
             raise
-        self._drop(request, target)
-
-    def _drop(self, request: Request, target: Target) -> None:
+        self._terms(request, target).require_all_rows("drop it")
         with self._commits.vacuuming(target.path):
             target.check(())
             self._creation.drop(target.path, name=target.name)
         self._targets.forget_temporary(request, target)
+
+    def _terms(self, request: Request, target: Target) -> Terms:
+        """Return what the caller is held to who changes a table that is there."""
+        try:
+            schema = self._commits.head(target.path, name=target.name).schema
+        except (errors.Unavailable, errors.Unsupported):
+            schema = pa.schema([])  # what cannot be read can be dropped all the same
+        return self._targets.terms(request, target, schema)
 
     def alter_table(self, request: Request, command: AlterTable, bound: Bound) -> None:
         """Change the columns or the name of a table."""
@@ -123,6 +135,7 @@ class Definitions:
             self._reshape(request, target, command.change, bound)
 
     def _rename(self, request: Request, target: Target, change: RenameTable) -> None:
+        self._terms(request, target).require_no_rules()
         new = self._targets.to_create(request, change.new, is_temporary=False)
         if new.ref.bucket != target.ref.bucket:
             raise errors.Unsupported("a table stays in its bucket; copy it by CREATE TABLE AS")
@@ -176,6 +189,7 @@ class Definitions:
         with self._commits.rewriting(target.path):
             pin = self._targets.pin(request, target)
             head = self._commits.head(target.path, name=target.name)
+            self._check_columns(request, target, head.schema, change)
             schema = _reshaped(head.schema, change, target.name)
             if schema is None:
                 return
@@ -207,6 +221,21 @@ class Definitions:
                 ),
             )
 
+    def _check_columns(
+        self,
+        request: Request,
+        target: Target,
+        schema: pa.Schema,
+        change: RenameColumn | DropColumns,
+    ) -> None:
+        is_drop = isinstance(change, DropColumns)
+        names = change.names if isinstance(change, DropColumns) else (change.old,)
+        terms = self._targets.terms(request, target, schema)
+        # To somebody who sees some of the columns only, a hidden one is like one that is not there.
+        if terms.columns is None:
+            names = tuple(name for name in names if name in schema.names)
+        terms.require_columns(names, is_drop=is_drop)
+
     def create_schema(self, request: Request, command: CreateSchema) -> None:
         """Make a schema."""
         path = self._permits.may_create_schema(request.principal, command.bucket, command.schema)
@@ -232,7 +261,8 @@ class Definitions:
         name = f"{command.bucket}.{command.schema}"
         tables = self._registry.tables(command.bucket)
         views = self._registry.views(command.bucket)
-        count = sum(entry.ref.schema == command.schema for entry in tables)
+        there = [entry for entry in tables if entry.ref.schema == command.schema]
+        count = len(there)
         count += sum(view.ref.schema == command.schema for view in views)
         if count and not command.cascade:
             raise errors.InvalidRequest(
@@ -240,9 +270,18 @@ class Definitions:
                 " drop them, or say CASCADE",
                 code="schema_not_empty",
             )
+        for entry in there:
+            self._check_dropped(request, entry)
         self._permits.drop_views(request.principal, command.bucket, command.schema)
         if path.exists():
             self._creation.drop_schema(path, name=name)
+
+    def _check_dropped(self, request: Request, entry: Entry) -> None:
+        """Raise PermissionDenied for a table of which the caller sees a part only."""
+        if entry.kind is not Kind.DELTA:
+            return
+        target = Target(entry.ref, entry.path)
+        self._terms(request, target).require_all_rows("drop it")
 
     def create_view(self, request: Request, command: CreateView) -> None:
         """Store a query under a name; who uses it needs the rights to what it reads."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from flight_server.catalog.folders import Kind, is_name
 from flight_server.catalog.registry import AnyView, Entry, Registry
 from flight_server.catalog.rulebook import Narrowing
@@ -27,6 +29,7 @@ from flight_server.engine.base import (
 from flight_server.errors import (
     Conflict,
     InvalidRequest,
+    LakeflightError,
     NotFound,
     PermissionDenied,
     Unsupported,
@@ -44,8 +47,10 @@ from flight_server.service.own_bucket import (
     temporary_root,
 )
 from flight_server.service.safe_states import SafeStates
+from flight_server.service.terms import Terms
 from flight_server.sql.names import AsOf, parse_history_name, parse_raw_name
 from flight_server.storage.arrow_types import without_metadata
+from flight_server.storage.history import without_counts
 from flight_server.storage.locations import Location, locate
 from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snapshot
 from policies.book import PolicyBook, from_rows, to_rows
@@ -97,7 +102,7 @@ class GovernedTables:
         if ref.schema == INFORMATION_SCHEMA:
             return self._open_made(ref, principal, as_of=as_of)
         if (base := _base_of_history(ref)) is not None:
-            rows = self._opener.history(self._browser.find(principal, base))
+            rows = self._history(base, principal)
             return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
         entry = self._look_up(principal, ref)
         if isinstance(entry, View):
@@ -118,8 +123,9 @@ class GovernedTables:
     def files(self, pin: Pin, principal: Principal) -> FileScan:
         """Return the active files of exactly that state of a table, for rewriting some of them.
 
-        Raises as ``open`` does, PermissionDenied for those who may neither write nor maintain the
-        table, and Unsupported for one whose files do not hold its rows as they are.
+        They hold what is hidden from this caller as well: see ``engine.base.Tables``. Raises as
+        ``open`` does, PermissionDenied for those who may neither write nor maintain the table, and
+        Unsupported for one whose files do not hold its rows as they are.
         """
         entry = self._look_up(principal, pin.ref)
         if not self._browser.may_change(principal, pin.ref):
@@ -127,11 +133,6 @@ class GovernedTables:
         if not isinstance(entry, Entry) or entry.kind is not Kind.DELTA:
             raise Unsupported(f"{pin.ref} is no Delta table: its rows cannot be changed")
         snapshot = self._opener.open(entry, pin=pin)
-        if self._narrowed(pin.ref, entry, snapshot, principal) is not EVERYTHING:
-            # They hold rows and values that are hidden from whoever changes the table.
-            raise Unsupported(
-                f"rows of {pin.ref} cannot be changed by those who see a part of them"
-            )
         is_partitioned_finely = (
             snapshot.reading is Reading.PROVIDER
             and len(snapshot.file_sets) > PARTITION_TUPLES_MAX
@@ -194,6 +195,25 @@ class GovernedTables:
             return self._safe.open(entry, principal, as_of=None, pin=pin).pin
         snapshot = self._opener.open(entry, pin=pin)
         return replace(pin, policy=self._narrowed(pin.ref, entry, snapshot, principal).stamp)
+
+    def _history(self, ref: TableRef, principal: Principal) -> pa.Table:
+        """Return the versions of a table, without what speaks of rows that somebody sees not."""
+        entry = self._browser.find(principal, ref)
+        rows = self._opener.history(entry)
+        try:
+            terms = self.terms(ref, principal, self._opener.open(entry).schema)
+            shows_all = terms.sees_all
+        except LakeflightError:
+            # What cannot be read has a history all the same.
+            terms = self.terms(ref, principal, pa.schema([]))
+            shows_all = terms.sees_all and not terms.has_rules
+        return rows if shows_all else without_counts(rows)
+
+    def terms(self, ref: TableRef, principal: Principal, schema: pa.Schema) -> Terms:
+        """Return what somebody is held to who changes a table of these columns, or makes it."""
+        if ref.bucket == TEMPORARY_BUCKET:
+            return Terms(ref)
+        return self._narrower.terms(principal, ref, schema)
 
     def _narrowed(
         self, ref: TableRef, entry: Entry, snapshot: Snapshot, principal: Principal

@@ -96,6 +96,11 @@ class HiddenKeys:
         state = self._stores.tombstones.up_to(partition_of(ref), stamp)
         return self._hiding(ref, state, schema, paths)
 
+    def key_column(self, ref: TableRef) -> str | None:
+        """Return the column by which rows of a table are gone; None when there are none gone."""
+        state = self._stores.tombstones.current(partition_of(ref))
+        return state.key_column or None
+
     def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
         """Return the people who have agreed to a purpose, in the type of a column that names them.
 

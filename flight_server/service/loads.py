@@ -13,6 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from flight_server import errors
+from flight_server.engine.base import Engine
 from flight_server.protocol.commands import (
     StatementIngest,
     TableDefinitionOptions,
@@ -20,6 +21,7 @@ from flight_server.protocol.commands import (
     TableNotExist,
 )
 from flight_server.service.making import Filled, Making
+from flight_server.service.new_files import check_rows, scan_of
 from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.running import Running
@@ -29,7 +31,7 @@ from flight_server.sql.commands import IfThere
 from flight_server.storage.arrow_types import holds_dictionary
 from flight_server.storage.changes import Change
 from flight_server.storage.commits import Commits
-from flight_server.storage.files import DataFile, DataFileWriter
+from flight_server.storage.files import DataFile, DataFileWriter, remove_data_files
 from flight_server.storage.fit import Fitter, table_schema
 from flight_server.storage.intake import IntakeLimits, taken_in
 from policies.names import TableRef
@@ -61,8 +63,10 @@ class Loads:
         *,
         running: Running,
         writers: Writers,
+        engine: Engine,
         limits: IntakeLimits | None = None,
     ) -> None:
+        self._engine = engine
         self._targets = targets
         self._making = making
         self._commits = commits
@@ -134,11 +138,15 @@ class Loads:
             )
         if not target.exists and not _may_create(options):
             raise errors.NotFound(f"the table {target.name} does not exist", code="table_not_found")
+        columns = table_schema(schema)
+        terms = self._targets.terms(request, target, columns)
+        if target.exists:
+            self._check_replaced(request, target)
         rows = self._making.make(
             request,
             target,
             lambda folder: self._fill(
-                request, folder, (table_schema(schema), ()), schema, incoming
+                request, folder, (columns, ()), incoming, checks=terms.checks
             ),
             if_there=IfThere.REPLACE if target.exists else IfThere.FAIL,
         )
@@ -165,8 +173,14 @@ class Loads:
             return known
         with self._commits.writing(target.path):
             head = self._commits.head(target.path, name=target.name)
+            terms = self._targets.terms(request, target, head.schema)
+            terms.require_new_names(schema.names)
             filled = self._fill(
-                request, target.path, (head.schema, head.partition_columns), schema, incoming
+                request,
+                target.path,
+                (head.schema, head.partition_columns),
+                incoming,
+                checks=terms.checks,
             )
             change = Change(
                 "WRITE",
@@ -185,11 +199,12 @@ class Loads:
         request: Request,
         folder: Path,
         table: tuple[pa.Schema, tuple[str, ...]],
-        schema: pa.Schema,
         incoming: Incoming,
+        *,
+        checks: tuple[str, ...],
     ) -> Filled:
         columns, partition_columns = table
-        fitter = Fitter(schema, columns, by_name=True, rounds=False)
+        fitter = Fitter(_schema(incoming), columns, by_name=True, rounds=False)
         writer = self._writers(folder, columns, partition_columns)
         rows = size = 0
         try:
@@ -205,7 +220,17 @@ class Loads:
             raise
         finally:
             request.record.note(byte_count=size)
+        try:
+            scan = scan_of(folder, columns, partition_columns, files)
+            check_rows(self._engine, scan, checks, is_cancelled=request.is_cancelled)
+        except BaseException:
+            remove_data_files(folder, files)
+            raise
         return Filled(columns, files, rows)
+
+    def _check_replaced(self, request: Request, target: Target) -> None:
+        head = self._commits.head(target.path, name=target.name)
+        self._targets.terms(request, target, head.schema).require_all_rows("replace it")
 
 
 def _schema(incoming: Incoming) -> pa.Schema:

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from flight_server.engine.base import GovernedScan, KeyFilter, Narrowing, TableScan
 from flight_server.errors import InvalidRequest
+from flight_server.service.terms import Terms, terms_of
 from flight_server.sql.conditions import bound
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET
@@ -41,6 +42,10 @@ class Hidden(Protocol):
         ``paths`` are the data files of the state that is read. Raises InvalidRequest
         (``policy_misfit``) for a state without the key column, or with another type of it.
         """
+        ...
+
+    def key_column(self, ref: TableRef) -> str | None:
+        """Return the column by which rows of a table are gone; None when there are none gone."""
         ...
 
     def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
@@ -121,6 +126,13 @@ class Narrower:
                 steps.append(self._step(view.ref, over, principal, tuple(consents)))
             group_rows_min = max(group_rows_min, over.group_rows_min)
         return self._made(tuple(steps), group_rows_min)
+
+    def terms(self, principal: Principal, ref: TableRef, schema: pa.Schema) -> Terms:
+        """Return what somebody is held to who changes a table of these columns, or makes it."""
+        if ref.bucket == SYSTEM_BUCKET:
+            return Terms(ref)
+        column = None if self._hidden is None else self._hidden.key_column(ref)
+        return terms_of(self._book(), principal, ref, schema.names, key_column=column)
 
     def _tombstones(
         self, ref: TableRef, schema: pa.Schema, paths: frozenset[str]

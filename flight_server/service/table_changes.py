@@ -179,12 +179,12 @@ class TableChanges:
         known = self._known(request, target)
         if known is not None or not rows:
             return known or Changed(0, None)
-        schema = self._schema(target)
+        schema = self._schema(request, target)
         if merge_schema:
             types, names = new_columns(rows, schema, names=names)
             if types:
                 self._add_columns(request, target, types)
-                schema = self._schema(target)
+                schema = self._schema(request, target)
         names = names or tuple(schema.names)
         values = fitted(rows, schema, names=names)
         columns = ", ".join(map(quoted, values.schema.names))
@@ -213,7 +213,7 @@ class TableChanges:
         known = self._known(request, target)
         if known is not None:
             return known
-        schema = self._schema(target)
+        schema = self._schema(request, target)
         values = {
             name: _setting(value, field_named(name, schema).type) for name, value in values.items()
         }
@@ -238,7 +238,7 @@ class TableChanges:
         known = self._known(request, target)
         if known is not None or not upsert.rows:
             return known or Changed(0, None)
-        schema = self._schema(target)
+        schema = self._schema(request, target)
         values = fitted(upsert.rows, schema, names=names)
         keys = [field_named(name, schema).name for name in upsert.on]
         sql = _merge_text(written_name(ref), values, keys, upsert)
@@ -250,8 +250,11 @@ class TableChanges:
         found = self._targets.named(request, ref)
         return ref, self._targets.to_write(request, found, also_reads=also_reads)
 
-    def _schema(self, target: Target) -> pa.Schema:
-        return self._commits.head(target.path, name=target.name).schema
+    def _schema(self, request: Request, target: Target) -> pa.Schema:
+        """Return the columns of a table, those that the caller does not see left out."""
+        schema = self._commits.head(target.path, name=target.name).schema
+        columns = self._targets.terms(request, target, schema).columns
+        return schema if columns is None else pa.schema([schema.field(each) for each in columns])
 
     def _add_columns(self, request: Request, target: Target, types: Mapping[str, str]) -> None:
         columns = tuple(Column(name, kind) for name, kind in types.items())

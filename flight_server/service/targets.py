@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
+import pyarrow as pa
+
 from flight_server.engine.base import TEMPORARY_BUCKET, Pin
 from flight_server.errors import NotFound, PermissionDenied
 from flight_server.service.governed import GovernedTables
@@ -15,6 +17,7 @@ from flight_server.service.permits import Permits, check_new_name
 from flight_server.service.request import Need, Request
 from flight_server.service.sessions import Session, Sessions
 from flight_server.service.standing import Standing, as_before
+from flight_server.service.terms import Terms
 from flight_server.sql.commands import (
     AlterTable,
     Command,
@@ -154,6 +157,10 @@ class Targets:
     def pin(self, request: Request, target: Target) -> Pin:
         """Return the newest state of a table."""
         return self._tables.pin(target.ref, request.principal, as_of=None, is_changing=True)
+
+    def terms(self, request: Request, target: Target, schema: pa.Schema) -> Terms:
+        """Return what the caller is held to who changes a table of these columns, or makes it."""
+        return self._tables.terms(target.ref, request.principal, schema)
 
     def remember_temporary(self, request: Request, target: Target) -> None:
         """Let a temporary table be found by its name; it is removed if the session has ended."""

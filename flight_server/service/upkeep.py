@@ -142,6 +142,8 @@ class Upkeep:
         target = self._targets.to_write(request, command.target, also_reads=True)
         with self._commits.rewriting(target.path):
             head = self._commits.head(target.path, name=target.name)
+            terms = self._targets.terms(request, target, head.schema)
+            terms.require_all_rows("bring back an older state of it")
             version = command.as_of.version
             if version is None:
                 time = command.as_of.time

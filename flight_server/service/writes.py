@@ -70,9 +70,18 @@ class Writes:
     def _insert(self, request: Request, command: Insert, bound: Bound, target: Target) -> int:
         with self._commits.writing(target.path):
             head = self._commits.head(target.path, name=target.name)
+            terms = self._targets.terms(request, target, head.schema)
+            if command.overwrite:
+                terms.require_all_rows("replace its rows")
             written = self._engine.write(
                 query_of(bound),
-                WriteTarget(str(target.path), head.schema, head.partition_columns),
+                WriteTarget(
+                    str(target.path),
+                    head.schema,
+                    head.partition_columns,
+                    checks=terms.checks,
+                    columns=terms.columns,
+                ),
                 is_cancelled=request.is_cancelled,
             )
             change = Change(
@@ -91,13 +100,18 @@ class Writes:
     def _truncate(self, request: Request, target: Target) -> int:
         with self._commits.rewriting(target.path):
             head = self._commits.head(target.path, name=target.name, with_files=True)
+            terms = self._targets.terms(request, target, head.schema)
+            terms.require_all_rows("remove all its rows")
             counts = [file.rows for file in head.files or ()]
             change = Change(
                 "TRUNCATE",
                 author_of(request),
                 removes_all=True,
                 # A log may leave out how many rows a file holds.
-                rows=-1 if None in counts else sum(count or 0 for count in counts),
+                # Nor do rows count that nobody sees any more.
+                rows=-1
+                if None in counts or terms.relied_on
+                else sum(count or 0 for count in counts),
                 table_id=head.table_id,
                 idempotency_key=request.idempotency_key,
             )
@@ -135,6 +149,7 @@ class Writes:
     ) -> int:
         pin = self._targets.pin(request, target)
         head = self._commits.head(target.path, name=target.name)
+        terms = self._targets.terms(request, target, head.schema)
         written = self._engine.write(
             query_of(bound),
             WriteTarget(
@@ -143,6 +158,7 @@ class Writes:
                 head.partition_columns,
                 pin=pin,
                 rows_are_source=bound.rows_are_source,
+                checks=terms.checks,
             ),
             is_cancelled=request.is_cancelled,
         )

@@ -1,0 +1,116 @@
+"""What somebody who changes a table is held to by the rules that narrow what they see of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flight_server.errors import InvalidRequest, PermissionDenied
+from flight_server.sql.conditions import bound
+from flight_server.sql.lexer import Kind, heard
+from flight_server.sql.names import quoted
+from policies.book import PolicyBook
+from policies.decide import decide
+from policies.lens import TableView, narrow
+from policies.names import Principal, Privilege, TableRef
+
+_NAMES = (Kind.WORD, Kind.QUOTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one principal is held to who changes one table.
+
+    New rows must meet all ``checks``. ``columns`` are those that the caller sees, None for all, and
+    for whoever reads nothing of the table; ``redacted`` those of them that are shown as something
+    else. ``sees_all_rows`` does not speak of rows that are hidden from everybody. ``relied_on`` are
+    columns by which rows are hidden from the caller; ``has_rules`` tells whether rules on the very
+    name of the table narrow what anybody sees.
+    """
+
+    ref: TableRef
+    checks: tuple[str, ...] = ()
+    columns: tuple[str, ...] | None = None
+    redacted: frozenset[str] = frozenset()
+    sees_all_rows: bool = True
+    relied_on: frozenset[str] = frozenset()
+    has_rules: bool = False
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether every row, column and value is shown that is not hidden from everybody."""
+        return self.sees_all_rows and self.columns is None and not self.redacted
+
+    def require_all_rows(self, what: str) -> None:
+        """Raise PermissionDenied for what is done to all rows by somebody who sees some."""
+        if not self.sees_all_rows:
+            raise PermissionDenied(f"you see a part of {self.ref} only, so you cannot {what}")
+
+    def require_columns(self, names: Iterable[str], *, is_drop: bool = False) -> None:
+        """Raise PermissionDenied for columns whose name or being the caller may not change."""
+        for name in names:
+            is_hidden = self.columns is not None and name not in self.columns
+            if is_hidden or name in self.redacted or name.casefold() in self.relied_on:
+                raise PermissionDenied(f"you may not change the column {quoted(name)}")
+        if is_drop:
+            self.require_all_rows("drop a column of it")
+
+    def require_new_names(self, names: Iterable[str]) -> None:
+        """Raise PermissionDenied for columns of new rows that the caller does not see."""
+        if self.columns is None:
+            return
+        known = {name.casefold() for name in self.columns}
+        for name in names:
+            if name.casefold() not in known:
+                raise PermissionDenied(f"you may not change the column {quoted(name)}")
+
+    def require_no_rules(self) -> None:
+        """Raise InvalidRequest for what would leave rules behind with a name."""
+        if self.has_rules or not self.sees_all or self.relied_on:
+            raise InvalidRequest(
+                f"filters, masks or tombstones are on the name {self.ref}, and would stay behind:"
+                " copy the table instead",
+                code="policy_misfit",
+            )
+
+
+def terms_of(
+    book: PolicyBook,
+    principal: Principal,
+    ref: TableRef,
+    columns: Sequence[str],
+    *,
+    key_column: str | None,
+) -> Terms:
+    """Return what somebody is held to; ``key_column`` is what tombstones of the table go by."""
+    view = narrow(book, principal, ref, columns)
+    shown = tuple(column.name for column in view.columns)
+    reads_all = len(shown) == len(columns) or not _reads(book, principal, ref)
+    return Terms(
+        ref,
+        checks=tuple(bound(each, principal) for each in view.conditions),
+        columns=None if reads_all else shown,
+        redacted=frozenset(column.name for column in view.columns if column.redactions),
+        sees_all_rows=not (view.conditions or view.subjects or view.group_rows_min),
+        relied_on=_relied_on(view, key_column),
+        has_rules=_has_rules(book, ref),
+    )
+
+
+def _reads(book: PolicyBook, principal: Principal, ref: TableRef) -> bool:
+    return decide(book, principal, Privilege.READ, ref).allowed
+
+
+def _relied_on(view: TableView, key_column: str | None) -> frozenset[str]:
+    names = {name.casefold() for name in view.subjects}
+    for condition in view.conditions:
+        names.update(each.name.casefold() for each in heard(condition) if each.kind in _NAMES)
+    if key_column is not None:
+        names.add(key_column.casefold())
+    return frozenset(names)
+
+
+def _has_rules(book: PolicyBook, ref: TableRef) -> bool:
+    if book.filters_of(ref) or book.masks_of(ref) or book.labels_of(ref):
+        return True
+    return any(grant.columns is not None and grant.covers(ref) for grant in book.grants)
