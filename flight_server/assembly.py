@@ -16,7 +16,7 @@ from flight_server.auth.stores import Stores
 from flight_server.catalog.rulebook import Rulebook
 from flight_server.clock import Clock
 from flight_server.engine.base import Engine
-from flight_server.ops import rights
+from flight_server.ops import policy_reading, rights
 from flight_server.ops.settings import Settings
 from flight_server.protocol.sql_info import Abilities
 from flight_server.protocol.tickets import Sealer
@@ -34,6 +34,7 @@ from flight_server.service.limits import Limits
 from flight_server.service.loads import Loads
 from flight_server.service.making import Making
 from flight_server.service.permits import Permits
+from flight_server.service.policy_questions import PolicyQuestions
 from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
@@ -145,6 +146,7 @@ def build_use_cases(parts: Parts) -> Built:
             _accounts(parts, sessions),
             usage=_usage(parts, running),
             grants=_grants(parts, found),
+            questions=_questions(parts, found, targets),
             tombstones=_tombstones(parts, found, targets),
         ),
         limits=parts.limits,
@@ -171,6 +173,11 @@ def _grants(parts: Parts, found: governed.Governed) -> Grants:
         shapes=Shapes(found.registry, found.opener),
         buckets=found.registry.buckets,
     )
+
+
+def _questions(parts: Parts, found: governed.Governed, targets: Targets) -> PolicyQuestions:
+    explains = policy_reading.explainer(parts.settings, found, parts.clock)
+    return PolicyQuestions(explains, found.browser, book=parts.rules.book, named=targets.named)
 
 
 def _guard(parts: Parts, found: governed.Governed, running: Running) -> Guard:

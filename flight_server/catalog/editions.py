@@ -166,7 +166,9 @@ class Editions:
 
     def _edition(self, versions: Mapping[str, int], settings: str | None) -> Edition:
         rows = {letter: self._states[letter].rows(number) for letter, number in versions.items()}
-        grants = tuple(map(stored_grant, rows["g"].values()))
+        grants = sorted(
+            map(stored_grant, rows["g"].values()), key=lambda each: (each.created_at, each.grant_id)
+        )
         book = PolicyBook(
             version=self._name(versions, settings or digest(self.fixed)),
             grants=(*self.fixed, *_rules(rows["g"], _grant, opens=_opens)),
@@ -177,7 +179,7 @@ class Editions:
         )
         is_known = settings == digest(self.fixed)
         return Edition(
-            versions, rows, grants, book, is_known, settings=settings, fixed=self.fixed
+            versions, rows, tuple(grants), book, is_known, settings=settings, fixed=self.fixed
         )
 
     def _name(self, versions: Mapping[str, int], settings: str) -> str:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flight_server.auth.former import FormerUsers
 from flight_server.catalog.editions import Editions
-from flight_server.catalog.registry import Registry
+from flight_server.catalog.folders import PUBLIC
 from flight_server.clock import Clock
 from flight_server.ops.rights import buckets
 from flight_server.ops.settings import Settings
 from flight_server.service import governed
 from flight_server.service.explaining import Explainer, TombstoneCounts
-from flight_server.service.hidden_keys import KeyStores
-from flight_server.service.opening import Opener
+from flight_server.service.governed import Governed
+from flight_server.sql.fragments import read_table
+from flight_server.sql.names import DEFAULT
+from flight_server.storage.locations import PRIMARY
+from policies.names import TableRef
 
 
 def open_editions(settings: Settings) -> Editions:
@@ -21,16 +22,15 @@ def open_editions(settings: Settings) -> Editions:
     return Editions(settings.storage.system_path, settings.policy_book().grants)
 
 
-def explainer(settings: Settings, registry: Registry, opener: Opener, clock: Clock) -> Explainer:
+def explainer(settings: Settings, found: Governed, clock: Clock) -> Explainer:
     """Return what answers questions, over what there is."""
-    root: Path = settings.storage.system_path
     return Explainer(
         open_editions(settings),
-        FormerUsers(root),
-        registry,
-        opener=opener,
+        FormerUsers(settings.storage.system_path),
+        found.registry,
+        opener=found.opener,
         clock=clock,
-        counting=TombstoneCounts(KeyStores.open(root, clock)),
+        counting=None if found.keys is None else TombstoneCounts(found.keys),
     )
 
 
@@ -39,4 +39,14 @@ def open_explainer(settings: Settings, clock: Clock) -> Explainer:
     located = buckets(settings)
     editions = open_editions(settings)
     found = governed.build(located, lambda: editions.newest().book, clock)
-    return explainer(settings, found.registry, found.opener, clock)
+    return explainer(settings, found, clock)
+
+
+def table_named(text: str) -> TableRef:
+    """Return the table that a name means from outside of any session, as in SQL.
+
+    Raises InvalidRequest for what is no name.
+    """
+    ref = read_table(text)
+    bucket = PRIMARY if ref.bucket == DEFAULT else ref.bucket
+    return TableRef(bucket, PUBLIC if ref.schema == DEFAULT else ref.schema, ref.table)

@@ -12,6 +12,7 @@ from typing import Any
 from flight_server import errors
 from flight_server.service.accounts import Accounts
 from flight_server.service.grants import Grants
+from flight_server.service.policy_questions import PolicyQuestions
 from flight_server.service.recording import Effect
 from flight_server.service.request import Request
 from flight_server.service.running import Running
@@ -59,6 +60,7 @@ class UseCases:
     accounts: Accounts
     usage: Usage
     grants: Grants
+    questions: PolicyQuestions
     tombstones: Tombstones
 
 

@@ -16,6 +16,7 @@ from flight_server.rpc.account_actions import ACCOUNT_ACTIONS
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.audit_actions import AUDIT_ACTIONS
 from flight_server.rpc.grant_actions import GRANT_ACTIONS
+from flight_server.rpc.policy_actions import POLICY_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
 from flight_server.rpc.tombstone_actions import TOMBSTONE_ACTIONS
 from flight_server.service.json_rows import Number
@@ -51,6 +52,7 @@ _RECORDED = (
     *_RESOURCES,
     "action",
     "actor",
+    "at",
     "columns",
     "custom_roles",
     "dry_run",
@@ -60,6 +62,7 @@ _RECORDED = (
     "from",
     "idempotency_key",
     "privilege",
+    "purpose",
     "reason",
     "retention_hours",
     "role",
@@ -117,6 +120,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
     **TOMBSTONE_ACTIONS,
     **ACCOUNT_ACTIONS,
     **AUDIT_ACTIONS,
+    **POLICY_ACTIONS,
 }
 
 # Those that may be called without credentials: they are how accounts and sessions begin.
