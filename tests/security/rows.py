@@ -310,6 +310,9 @@ _OWN: Mapping[str, tuple[Mapping[str, object], Mapping[str, str]]] = {
     "audit.billing_summary": ({"from": "2026-01-01", "to": "2026-01-02"}, _SELF),
     "audit.verify": ({}, _admins(OK)),
     "audit.head": ({}, _admins(OK)),
+    "policy.explain": ({"table": TABLE}, _SELF),
+    "policy.diff": ({"from": "2026-01-01"}, _admins(OK)),
+    "policy.versions": ({}, _admins(OK)),
     # Last, because it ends the session of who calls it.
     "auth.logout": ({}, _all(OK, pending=OK)),
 }
