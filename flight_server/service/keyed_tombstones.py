@@ -105,11 +105,7 @@ class KeyedTombstones:
         nothing; LimitExceeded; Unavailable.
         """
         _check_count(values)
-        for text in (reason, actor or "-"):
-            if not text.strip() or len(text) > TEXT_CHARACTERS_MAX:
-                raise InvalidRequest(
-                    f"reason and actor are texts of 1 to {TEXT_CHARACTERS_MAX} characters"
-                )
+        _check_words(reason, actor)
         field = field_named(column, table.schema)
         check_key_column(field)
         read = [read_key(value, field.type) for value in values]
@@ -140,9 +136,10 @@ class KeyedTombstones:
     ) -> list[Outcome]:
         """Let the rows that have one of some keys be seen again; return what became of each value.
 
-        Those whose rows a compaction has removed are refused. Raises LimitExceeded; Unavailable.
+        Those whose rows a compaction has removed are refused. Raises InvalidRequest; LimitExceeded; Unavailable.
         """
         _check_count(values)
+        _check_words(reason, actor)
         partition = partition_of(table.ref)
         with self._sets.turn():
             state = self._sets.current(partition)
@@ -211,6 +208,14 @@ class KeyedTombstones:
 def _check_count(values: Sequence[Any]) -> None:
     if len(values) > VALUES_MAX:
         raise LimitExceeded(f"too many values for one call; values_max={VALUES_MAX}")
+
+
+def _check_words(*texts: str | None) -> None:
+    for text in texts:
+        if text is not None and not (text.strip() and len(text) <= TEXT_CHARACTERS_MAX):
+            raise InvalidRequest(
+                f"reason and actor are texts of 1 to {TEXT_CHARACTERS_MAX} characters"
+            )
 
 
 def _check_column(state: KeyState, field: pa.Field[Any]) -> None:

@@ -61,7 +61,7 @@ class Tombstones:
     ) -> list[Outcome]:
         """Hide rows, for those who may write the table; see ``KeyedTombstones.add``."""
         hiding = self._found(request, table, (Privilege.WRITE,))
-        actor = actor or request.principal.username
+        actor = request.principal.username if actor is None else actor
         done = self._keyed.add(hiding, column, values, actor=actor, reason=reason)
         request.record.note(rows=sum(each.status is Status.ADDED for each in done))
         return done
