@@ -136,7 +136,8 @@ class KeyedTombstones:
     ) -> list[Outcome]:
         """Let the rows that have one of some keys be seen again; return what became of each value.
 
-        Those whose rows a compaction has removed are refused. Raises InvalidRequest; LimitExceeded; Unavailable.
+        Those whose rows a compaction has removed are refused. Raises InvalidRequest; LimitExceeded;
+        Unavailable.
         """
         _check_count(values)
         _check_words(reason, actor)

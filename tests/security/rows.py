@@ -275,6 +275,12 @@ _OWN: Mapping[str, tuple[Mapping[str, object], Mapping[str, str]]] = {
     "table.compact": ({"table": TABLE, "dry_run": True}, _WRITES),
     "table.z_order": ({"table": "primary.sales.empty", "columns": ["order_id"]}, _WRITES),
     "table.vacuum": ({"table": TABLE, "dry_run": True}, _WRITES),
+    "tombstone.add": (
+        {"table": TABLE, "row_key_column": "order_id", "row_key_values": [], "reason": "why"},
+        _WRITES,
+    ),
+    "tombstone.remove": ({"table": TABLE, "row_key_values": []}, _WRITES),
+    "tombstone.list": ({"table": TABLE}, _codes(guest=DENIED, registered=OK, trader=OK, admin=OK)),
     "auth.register": ({}, _anybody("invalid_request")),
     "auth.login": (
         {"username": "nobody-at-all", "password": "wrong-password"},
@@ -292,6 +298,11 @@ _OWN: Mapping[str, tuple[Mapping[str, object], Mapping[str, str]]] = {
     "token.revoke": ({"token_id": NOBODY}, _SELF),
     "session.list": ({}, _SELF),
     "session.kill": ({"session_id": NOBODY}, _all("session_not_found")),
+    "consent.set": (
+        {"subject": "matrix {kind}", "purposes": ["research"], "given": True},
+        _admins(OK),
+    ),
+    "consent.list": ({}, _admins(OK)),
     "user.list": ({}, _admins(OK)),
     **{
         f"user.{verb}": ({"user_id": NOBODY, **more}, _admins("user_not_found"))
