@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from flight_server.errors import LakeflightError
 from policies.names import Principal
-from tests.leaks.cases import FENCED, Case
+from tests.leaks.cases import FENCED, GOVERNED, LEFT, Case
 from tests.leaks.searching import Outcome, smallest
 from tests.leaks.shapes import SHAPES, filled, with_parameters
 from tests.leaks.world import World
@@ -70,7 +68,7 @@ class Attacker:
     def __init__(self, world: World, case: Case) -> None:
         self._world = world
         self._case = case
-        self._left: dict[tuple[str, str], Outcome] = {}
+        self._left: dict[tuple[object, ...], Outcome] = {}
 
     def failure(self, attack: Attack) -> str | None:
         """Return what is wrong with the answer, with the smallest statement that shows it."""
@@ -78,9 +76,10 @@ class Attacker:
             return None
         shape = smallest(attack.shape, lambda text: self._fails(attack, text))
         governed, left = self.asked(attack, shape)
+        sql, _ = self._sql(attack, shape, GOVERNED)
         what = "differs" if governed.is_clean() else "LEAKS"
         return (
-            f"{attack.case.name} by {attack.way.name} {what}: {self._sql(attack, shape, 'g')}\n"
+            f"{attack.case.name} by {attack.way.name} {what}: {sql}\n"
             f"      got {_short(governed.said)}\n   wanted {_short(left.said)}"
         )
 
@@ -92,14 +91,14 @@ class Attacker:
         if governed.said == left.said:
             return True
         # In which order conditions are asked of rows that are seen depends on the plan.
-        return governed.said == self._ask(attack, shape, "r", who=FENCED).said
+        return governed.said == self._ask(attack, shape, LEFT, who=FENCED).said
 
     def asked(self, attack: Attack, shape: str) -> tuple[Outcome, Outcome]:
         """Return what comes of the governed table, and of what is left."""
-        key = (self._sql(attack, shape, "r"), str(attack.way.is_bound))
+        key = (attack.way.state, attack.way.is_bound, attack.target, shape)
         if key not in self._left:
-            self._left[key] = self._ask(attack, shape, "r")
-        return self._ask(attack, shape, "g"), self._left[key]
+            self._left[key] = self._ask(attack, shape, LEFT)
+        return self._ask(attack, shape, GOVERNED), self._left[key]
 
     def _fails(self, attack: Attack, shape: str) -> bool:
         try:
@@ -107,36 +106,22 @@ class Attacker:
         except (IndexError, KeyError, ValueError):
             return False  # what is left of a shape has no places any more
 
-    def _sql(self, attack: Attack, shape: str, kind: str) -> str:
-        name = getattr(self._world.names(self._case, kind), attack.way.state)
-        return filled(shape, name, attack.target)
+    def _sql(self, attack: Attack, shape: str, schema: str) -> tuple[str, list[object]]:
+        name = self._world.name(self._case, attack.way.state, schema)
+        if attack.way.is_bound:
+            return with_parameters(shape, name, attack.target)
+        return filled(shape, name, attack.target), []
 
     def _ask(
-        self, attack: Attack, shape: str, kind: str, *, who: Principal | None = None
+        self, attack: Attack, shape: str, schema: str, *, who: Principal | None = None
     ) -> Outcome:
         world, way, who = self._world, attack.way, who or self._case.who
-        names = world.names(self._case, kind)
-        name = getattr(names, way.state)
-        sql, values = filled(shape, name, attack.target), b""
-        if way.is_bound:
-            sql, bound = with_parameters(shape, name, attack.target)
-            values = _stream(bound)
-        pins: Any = ()
-        if way.is_early:
-            world.put(self._case, before=True)
-            pins = _planned(world, sql, who)
-            world.put(self._case)
-        if way.is_repeated:
-            world.ask(sql, who, names.newest)
-        told = (name, name.strip('"'), names.newest)
-        return world.ask(sql, who, *told, pins=pins, parameters=values)
-
-
-def _planned(world: World, sql: str, who: Principal) -> Any:
-    try:
-        return world.describe(sql, who)
-    except LakeflightError:
-        return ()
+        sql, values = self._sql(attack, shape, schema)
+        is_early = way.is_early and schema == GOVERNED
+        pins = world.pins[world.name(self._case, way.state)] if is_early else ()
+        if way.is_repeated and schema == GOVERNED:
+            world.ask(sql, who)
+        return world.ask(sql, who, schema=schema, pins=pins, parameters=_stream(values))
 
 
 def _stream(values: list[object]) -> bytes:

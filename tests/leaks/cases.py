@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from flight_server.engine.base import KeyFilter
-from policies.book import PolicyBook
 from policies.names import Principal, Privilege, Role, TableRef
 from policies.purposes import DataPart
 from policies.rules import (
     NULLED,
-    Audience,
     ColumnMask,
     ColumnPath,
     Effect,
@@ -28,7 +25,7 @@ from policies.rules import (
 )
 from tests.leaks.rows import FIRST_ROWS, ROWS, SCHEMA, Hiding, is_hidden, key_of, table
 
-BUCKET, SCHEMA_NAME = "primary", "main"
+BUCKET, GOVERNED, LEFT = "primary", "main", "left"
 ME = Principal("id-me", "me", Role.REGISTERED, attributes=(("side", "me"),))
 # Sees all rows of what is left of each table, through a filter: what fails then, fails by them.
 FENCED = Principal("id-fenced", "fenced", Role.REGISTERED)
@@ -41,24 +38,35 @@ Shows = Mapping[ColumnPath, Shown]
 
 
 @dataclass(frozen=True, slots=True)
+class Rules:
+    """What somebody puts; ``tombstones`` are a column and keys, ``consents`` those who agreed."""
+
+    filters: tuple[RowFilter, ...] = ()
+    masks: tuple[ColumnMask, ...] = ()
+    labels: tuple[Label, ...] = ()
+    views: tuple[SafeView, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    tombstones: tuple[str, Sequence[Any]] | None = None
+    consents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of rule on one table.
+    """One kind of rule on one table, ``g_`` and its name, in the schema of what is governed.
 
     ``targets`` are the expressions of a text and of a number that statements attack. ``shows`` has
-    what takes the place of values; ``columns`` are those that are seen. ``rules`` makes the
-    contents of a book for the table ``g`` and the views over it, ``keys`` those that hide rows.
-    ``asked`` is what the caller names. ``hashes`` are columns that only the server can
-    make the pseudonyms of.
+    what takes the place of values; ``columns`` are those that are seen. ``asked`` tells which name
+    the caller uses: that of the table, or ``v_`` or ``w_`` for a view over it. What is left has the
+    same name in another schema. ``hashes`` are columns that only the server can make the pseudonyms
+    of. Without ``is_open`` nobody may read the table but as the rules say.
     """
 
     name: str
     hiding: Hiding
+    rules: Rules
     targets: tuple[tuple[str, str], ...] = (("word", "nought"), ("place['zip']", "code"))
     shows: Shows = field(default_factory=dict)
     columns: tuple[str, ...] = tuple(SCHEMA.names)
-    rules: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    keys: tuple[KeyFilter, ...] = ()
-    consented: KeyFilter | None = None
     asked: str = "g"
     who: Principal = ME
     is_open: bool = True
@@ -75,30 +83,9 @@ class Case:
         """The table or view that the caller names."""
         return ref_of(self.name, self.asked)
 
-    def book(self) -> PolicyBook:
-        """Return the rules, which somebody put after others had begun to ask."""
-        return self._book(is_open=self.is_open, **self.rules)
-
-    def book_before(self) -> PolicyBook:
-        """Return the rules as they were: everybody sees everything, views show all there is."""
-        views = tuple(_wide(view) for view in self.rules.get("views", ()))
-        return self._book(is_open=True, views=views)
-
-    def _book(self, *, is_open: bool, **rules: tuple[Any, ...]) -> PolicyBook:
-        names = ["r", self.asked] if is_open else ["r"]
-        grants = [
-            Grant(Privilege.READ, (BUCKET, SCHEMA_NAME, f"{kind}_{self.name}"), user="me")
-            for kind in names
-        ]
-        left = ref_of(self.name, "r")
-        grants.append(Grant(Privilege.READ, (BUCKET, SCHEMA_NAME, left.table), user="fenced"))
-        fence = RowFilter("all", left, "id > -1", Audience(user="fenced"))
-        rules = {
-            **rules,
-            "grants": (*grants, *rules.get("grants", ())),
-            "filters": (fence, *rules.get("filters", ())),
-        }
-        return PolicyBook(version=f"{self.name}-{len(repr(rules))}", **rules)
+    def views_before(self) -> tuple[SafeView, ...]:
+        """Return the views as they were before they hid anything."""
+        return tuple(_wide(view) for view in self.rules.views)
 
     def stored(self) -> list[pa.Table]:
         """Return what is stored as the two versions of the table."""
@@ -120,8 +107,8 @@ class Case:
 
 
 def ref_of(name: str, kind: str = "g") -> TableRef:
-    """Return the table of a case: ``g`` is governed, ``r`` what is left, ``v`` and ``w`` views."""
-    return TableRef(BUCKET, SCHEMA_NAME, f"{kind}_{name}")
+    """Return the table of a case; ``v`` is a view over it, ``w`` a view over that."""
+    return TableRef(BUCKET, GOVERNED, f"{kind}_{name}")
 
 
 def _shown(row: dict[str, Any], shows: Shows) -> dict[str, Any]:
@@ -176,12 +163,6 @@ def bucket(width: int) -> Shown:
     return lambda value: value - value % width
 
 
-def keys(column: str, values: list[Any], *, keeps: bool = False) -> KeyFilter:
-    """Return keys of a column's own type."""
-    typed = pa.array(values, SCHEMA.field(column).type)
-    return KeyFilter(column, typed, keeps, stamp=f"{column}-{keeps}")
-
-
 HIDDEN_IDS = [number for number in range(ROWS) if is_hidden(number)]
 HIDDEN_KEYS = [key for number in HIDDEN_IDS if (key := key_of(number)) is not None]
 SEEN_IDS = [number for number in range(ROWS) if not is_hidden(number)]
@@ -189,16 +170,14 @@ EMAIL, CODE = ("email",), ("code",)
 ROWS_HIDDEN = Hiding(rows=True)
 
 
-def masks(name: str, **redactions: tuple[ColumnPath, Redaction]) -> dict[str, tuple[Any, ...]]:
+def masks(name: str, **redactions: tuple[ColumnPath, Redaction]) -> tuple[ColumnMask, ...]:
     """Return masks for everybody on the table of a case."""
-    made = (ColumnMask(each, ref_of(name), *rule) for each, rule in redactions.items())
-    return {"masks": tuple(made)}
+    return tuple(ColumnMask(each, ref_of(name), *rule) for each, rule in redactions.items())
 
 
-def filters(name: str, *conditions: str) -> dict[str, tuple[Any, ...]]:
+def filters(name: str, *conditions: str) -> tuple[RowFilter, ...]:
     """Return filters for everybody on the table of a case."""
-    made = (RowFilter(f"f{n}", ref_of(name), text) for n, text in enumerate(conditions))
-    return {"filters": tuple(made)}
+    return tuple(RowFilter(f"f{n}", ref_of(name), text) for n, text in enumerate(conditions))
 
 
 def view_columns(*without: str) -> tuple[tuple[str, str], ...]:
@@ -208,7 +187,7 @@ def view_columns(*without: str) -> tuple[tuple[str, str], ...]:
 
 def column_grants(name: str, columns: tuple[str, ...], *, effect: Effect) -> tuple[Grant, ...]:
     """Return a grant on columns of the table of a case."""
-    resource = (BUCKET, SCHEMA_NAME, f"g_{name}")
+    resource = (BUCKET, GOVERNED, f"g_{name}")
     return (Grant(Privilege.READ, resource, user="me", effect=effect, columns=columns),)
 
 

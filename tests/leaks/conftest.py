@@ -10,5 +10,5 @@ from tests.leaks.world import World
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Return the tables of all cases; each test puts the rules of its own case."""
+    """Return the tables of all cases under their rules."""
     return World(tmp_path_factory.mktemp("leaks"), CASES)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 
 from policies.purposes import DataPart
-from policies.rules import Effect, Redaction, RedactionKind, SafeView
+from policies.rules import ColumnMask, Effect, Redaction, RedactionKind, SafeView
 from tests.leaks import cases
-from tests.leaks.cases import CODE, EMAIL, NULL, RESEARCHER, ROWS_HIDDEN, Case, ref_of
+from tests.leaks.cases import CODE, EMAIL, NULL, RESEARCHER, ROWS_HIDDEN, Case, Rules, ref_of
 from tests.leaks.rows import SCHEMA, Hiding
 
 _WITHOUT = ("email", "code", "tags")
@@ -27,28 +27,33 @@ def _view(name: str, **parts: object) -> SafeView:
 def _rows() -> list[Case]:
     name = "filter"
     return [
-        Case("tomb_text", ROWS_HIDDEN, keys=(cases.keys("key", cases.HIDDEN_KEYS),)),
-        Case("tomb_number", ROWS_HIDDEN, keys=(cases.keys("id", cases.HIDDEN_IDS),)),
-        Case(name, ROWS_HIDDEN, rules=cases.filters(name, "owner = 'me'")),
+        Case("tomb_text", ROWS_HIDDEN, Rules(tombstones=("key", cases.HIDDEN_KEYS))),
+        Case("tomb_number", ROWS_HIDDEN, Rules(tombstones=("id", cases.HIDDEN_IDS))),
+        Case(name, ROWS_HIDDEN, Rules(cases.filters(name, "owner = 'me'"))),
         Case(
             "filters",
             ROWS_HIDDEN,
-            rules=cases.filters(
-                "filters", "owner IN (current_user, 'x')", "attribute('side') = owner", "id > -1"
+            Rules(
+                cases.filters(
+                    "filters",
+                    "owner IN (current_user, 'x')",
+                    "attribute('side') = owner",
+                    "id > -1",
+                )
             ),
         ),
         Case(
             "research",
             Hiding(rows=True, columns=frozenset({"email", "host"})),
-            rules={
-                "labels": cases.labels(
+            Rules(
+                labels=cases.labels(
                     "research",
                     key=DataPart.USER_ID,
                     email=DataPart.DEVICE_INFO,
                     host=DataPart.SOURCE_IP,
-                )
-            },
-            consented=cases.keys("key", [f"K-{n:04}" for n in cases.SEEN_IDS], keeps=True),
+                ),
+                consents=tuple(f"K-{number:04}" for number in cases.SEEN_IDS),
+            ),
             shows={("key",): cases.nothing, EMAIL: cases.nothing, ("host",): cases.network},
             targets=(("word", "nought"), ("email", "code"), ("host", "id")),
             who=RESEARCHER,
@@ -63,35 +68,37 @@ def _masks() -> list[Case]:
         Case(
             "mask_null",
             both,
-            rules=cases.masks("mask_null", a=(EMAIL, NULL), b=(CODE, NULL)),
+            Rules(masks=cases.masks("mask_null", a=(EMAIL, NULL), b=(CODE, NULL))),
             shows={EMAIL: cases.nothing, CODE: cases.nothing},
             targets=(("email", "code"),),
         ),
         Case(
             "mask_hash",
             both,
-            rules=cases.masks("mask_hash", a=(EMAIL, cases.HASHED), b=(CODE, cases.HASHED)),
+            Rules(masks=cases.masks("mask_hash", a=(EMAIL, cases.HASHED), b=(CODE, cases.HASHED))),
             targets=(("email", "code"),),
             hashes=("email", "code"),
         ),
         Case(
             "mask_stars",
             Hiding(columns=frozenset({"email", "word"})),
-            rules=cases.masks("mask_stars", a=(EMAIL, _MASKED_ENDS), b=(("word",), cases.MASKED)),
+            Rules(masks=_starred()),
             shows={EMAIL: cases.starred(3, 2), ("word",): cases.starred(0, 0)},
             targets=(("email", "nought"), ("word", "code")),
         ),
         Case(
             "mask_coarse",
             Hiding(columns=frozenset({"host"})),
-            rules=cases.masks(
-                "mask_coarse",
-                a=(("host",), cases.generalised("network")),
-                b=(CODE, cases.generalised("1000")),
-                c=(("day",), cases.generalised("month")),
-                d=(("seen",), cases.generalised("day")),
-                e=(("price",), cases.generalised("10")),
-                f=(("score",), cases.generalised("2")),
+            Rules(
+                masks=cases.masks(
+                    "mask_coarse",
+                    a=(("host",), cases.generalised("network")),
+                    b=(CODE, cases.generalised("1000")),
+                    c=(("day",), cases.generalised("month")),
+                    d=(("seen",), cases.generalised("day")),
+                    e=(("price",), cases.generalised("10")),
+                    f=(("score",), cases.generalised("2")),
+                )
             ),
             shows={
                 ("host",): cases.network,
@@ -106,8 +113,10 @@ def _masks() -> list[Case]:
         Case(
             "mask_leaf",
             Hiding(columns=frozenset({"place.zip", "place.note", "place.level"})),
-            rules=cases.masks(
-                "mask_leaf", a=(_ZIP, NULL), b=(_NOTE, cases.MASKED), c=(_LEVEL, NULL)
+            Rules(
+                masks=cases.masks(
+                    "mask_leaf", a=(_ZIP, NULL), b=(_NOTE, cases.MASKED), c=(_LEVEL, NULL)
+                )
             ),
             shows={_ZIP: cases.nothing, _NOTE: cases.starred(0, 0), _LEVEL: cases.nothing},
             targets=(("place['zip']", "place['deep']['level']"), ("place['deep']['note']", "id")),
@@ -115,11 +124,15 @@ def _masks() -> list[Case]:
         Case(
             "mask_nested",
             Hiding(columns=frozenset({"place", "tags", "place.level"})),
-            rules=cases.masks("mask_nested", a=(("place",), NULL), b=(("tags",), NULL)),
+            Rules(masks=cases.masks("mask_nested", a=(("place",), NULL), b=(("tags",), NULL))),
             shows={("place",): cases.nothing, ("tags",): cases.nothing},
             targets=(("place['zip']", "place['deep']['level']"), ("tags[1]", "nought")),
         ),
     ]
+
+
+def _starred() -> tuple[ColumnMask, ...]:
+    return cases.masks("mask_stars", a=(EMAIL, _MASKED_ENDS), b=(("word",), cases.MASKED))
 
 
 def _columns() -> list[Case]:
@@ -127,27 +140,26 @@ def _columns() -> list[Case]:
     allow = cases.column_grants("columns", _KEPT, effect=Effect.ALLOW)
     deny = cases.column_grants("deny", _WITHOUT, effect=Effect.DENY)
     return [
-        Case("columns", _COLUMNS_HIDDEN, rules={"grants": allow}, is_open=False, **shown),  # type: ignore[arg-type]  # by name
-        Case("deny", _COLUMNS_HIDDEN, rules={"grants": deny}, **shown),  # type: ignore[arg-type]  # by name
+        Case("columns", _COLUMNS_HIDDEN, Rules(grants=allow), is_open=False, **shown),  # type: ignore[arg-type]  # by name
+        Case("deny", _COLUMNS_HIDDEN, Rules(grants=deny), **shown),  # type: ignore[arg-type]  # by name
     ]
 
 
 def _views() -> list[Case]:
     masked = {"redactions": ((("word",), cases.MASKED),), "row_filter": "owner = 'me'"}
     hidden = Hiding(rows=True, columns=frozenset({*_WITHOUT, "word"}))
-    ends = cases.masks("over", a=(("word",), cases.MASKED))["masks"]
+    ends = cases.masks("over", a=(("word",), cases.MASKED))
     over = SafeView(
         ref_of("over", "w"),
         ref_of("over", "v"),
         cases.view_columns(*_WITHOUT, "host"),
         redactions=((_ZIP, NULL),),
     )
-    stacked = (*_stack_masks(),)
     return [
         Case(
             "view",
             hidden,
-            rules={"views": (_view("view", **masked),)},
+            Rules(views=(_view("view", **masked),)),
             shows={("word",): cases.starred(0, 0)},
             columns=_KEPT,
             targets=(("word", "nought"), ("email", "nought"), ("place['zip']", "nought")),
@@ -156,7 +168,7 @@ def _views() -> list[Case]:
         Case(
             "over",
             Hiding(rows=True, columns=frozenset({*_WITHOUT, "word", "place.zip", "host"})),
-            rules={"views": (_view("over", row_filter="owner = 'me'"), over), "masks": ends},
+            Rules(views=(_view("over", row_filter="owner = 'me'"), over), masks=ends),
             shows={("word",): cases.starred(0, 0), _ZIP: cases.nothing},
             columns=tuple(name for name in _KEPT if name != "host"),
             targets=(("word", "nought"), ("place['zip']", "nought"), ("host", "nought")),
@@ -165,24 +177,25 @@ def _views() -> list[Case]:
         Case(
             "stack",
             _BOTH,
-            rules={"masks": stacked, **cases.filters("stack", "id <> 1")},
-            keys=(cases.keys("key", cases.HIDDEN_KEYS),),
+            Rules(
+                cases.filters("stack", "id <> 1"),
+                _stack_masks(),
+                tombstones=("key", cases.HIDDEN_KEYS),
+            ),
             shows={EMAIL: cases.nothing, CODE: cases.nothing, _ZIP: cases.starred(0, 0)},
             targets=(("place['zip']", "code"), ("word", "nought"), ("email", "nought")),
         ),
     ]
 
 
-def _stack_masks() -> tuple[object, ...]:
-    name = "stack"
-    made = cases.masks(
-        name,
+def _stack_masks() -> tuple[ColumnMask, ...]:
+    return cases.masks(
+        "stack",
         a=(EMAIL, cases.HASHED),
         b=(EMAIL, cases.MASKED),  # two that differ leave nothing
         c=(CODE, NULL),
         d=(_ZIP, cases.MASKED),
     )
-    return made["masks"]
 
 
 CASES = {case.name: case for case in (*_rows(), *_masks(), *_columns(), *_views())}

@@ -42,7 +42,7 @@ _COLUMNS: dict[str, Any] = {
     "score": pa.float64(),
     "flag": pa.bool_(),
     "place": pa.struct([*_texts("city", "zip"), pa.field("deep", _DEEP)]),
-    "tags": pa.list_(pa.string()),
+    "tags": pa.list_(pa.field("element", pa.string())),
 }
 SCHEMA = pa.schema(_COLUMNS)
 

@@ -16,7 +16,9 @@ _MARK = MARK.lower().encode()
 _DIGITS = NUMBER_DIGITS.encode()
 # Of several values that can be seen and fail, another one may be met first.
 _OF_VALUES = re.compile(r"a division by zero|a function or an operator could|a value (of|could)")
-_CUT_NAME = re.compile(r'"?[grvw]_[^".]{0,40}…')
+# What is governed and what is left were written at different moments, in different schemas.
+_TIME = re.compile(r"@2\d{3}-[\dT:.-]+Z")
+_SCHEMA = re.compile(r"primary\.(main|left)")
 
 
 def leaked(received: bytes) -> bool:
@@ -36,34 +38,33 @@ class Outcome:
         return not leaked(self.received)
 
 
-def of_rows(schema: pa.Schema, batches: list[pa.RecordBatch], *names: str) -> Outcome:
-    """Return the outcome of a query that succeeded; ``names`` are those of its table."""
+def of_rows(schema: pa.Schema, batches: list[pa.RecordBatch]) -> Outcome:
+    """Return the outcome of a query that succeeded."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema) as writer:
         for batch in batches:
             writer.write_batch(batch)
     rows = pa.Table.from_batches(batches, schema).to_pylist()
     said = (
-        tuple((_unnamed(field.name, names), str(field.type)) for field in schema),
+        tuple((_alike(field.name), str(field.type)) for field in schema),
         frozenset(Counter(repr(tuple(row.values())) for row in rows).items()),
     )
     return Outcome(said, sink.getvalue().to_pybytes())
 
 
-def of_error(error: Exception, *names: str) -> Outcome:
-    """Return the outcome of a query that failed; ``names`` are those of its table."""
+def of_error(error: Exception) -> Outcome:
+    """Return the outcome of a query that failed."""
     if isinstance(error, LakeflightError):
         text = "\n".join((error.code, error.message, repr(error.args)))
-        said: object = (error.code, _unnamed(error.message, names))
+        said: object = (error.code, _alike(error.message))
     else:
         text, said = repr(error), type(error).__name__
     return Outcome(said, text.encode())
 
 
-def _unnamed(text: str, names: tuple[str, ...]) -> str:
-    for name in sorted(names, key=len, reverse=True):
-        text = text.replace(name, "T")
-    return "a value" if _OF_VALUES.match(text) else _CUT_NAME.sub("T…", text)
+def _alike(text: str) -> str:
+    """Return a text as it is for both tables, and for whichever value is met first."""
+    return "a value" if _OF_VALUES.match(text) else _SCHEMA.sub("T", _TIME.sub("@", text))
 
 
 def smallest(statement: str, fails: Callable[[str], bool]) -> str:

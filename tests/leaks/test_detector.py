@@ -19,7 +19,6 @@ _LEAKING = [name for name in CASES if name not in {"columns", "deny", "mask_coar
 @pytest.mark.parametrize("name", _LEAKING)
 def test_leaks_of_the_bare_library_are_found(world: World, name: str) -> None:
     case = CASES[name]
-    world.put(case)
     scan = world.tables.open(case.asked_ref, case.who, as_of=None, pin=None).scan
     assert isinstance(scan, GovernedScan)
     naive = Naive(scan)

@@ -21,7 +21,6 @@ _SHOWN_MAX = 8
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_hidden_is_told(world: World, name: str) -> None:
     case = CASES[name]
-    world.put(case)
     attacker = Attacker(world, case)
     made = list(attacks(case, is_full=ALL))
     bad = [attack for attack in made if not attacker.is_good(attack, attack.shape)]

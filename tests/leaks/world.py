@@ -1,136 +1,162 @@
-"""The tables of all cases in one lakehouse, under the rules of one case at a time."""
+"""The tables of all cases in one lakehouse, before the rules of all of them were put, and after."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable
 
-from flight_server.catalog.registry import Registry
+from flight_server.catalog.rule_rows import filter_row, label_row, mask_row, view_row
 from flight_server.clock import SystemClock
-from flight_server.engine.base import BatchLimits, KeyFilter, Pin, Query
+from flight_server.engine.base import BatchLimits, Pin, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
 from flight_server.errors import LakeflightError
-from flight_server.service.browse import Browser
-from flight_server.service.governed import GovernedTables
-from flight_server.service.narrowing import Narrower
-from flight_server.service.opening import Opener
+from flight_server.service.governed import build, open_rulebook
+from flight_server.service.keyed_tombstones import Hiding, KeyedTombstones
+from flight_server.storage.key_sets import KeyEvent, KeyEvents
+from flight_server.storage.key_states import KEY_TYPE
 from flight_server.storage.locations import locate_all
-from policies.book import PolicyBook
-from policies.names import Principal, TableRef
-from policies.rules import ColumnPath
+from policies.names import Principal, Privilege
+from policies.rules import Audience, ColumnPath, Grant, RowFilter, SafeView
 from tests.lakehouse import write
 from tests.leaks import searching
-from tests.leaks.cases import BUCKET, SCHEMA_NAME, Case, Shown
+from tests.leaks.cases import BUCKET, FENCED, GOVERNED, LEFT, ME, Case, Shown
+from tests.leaks.rows import SCHEMA
 from tests.leaks.searching import Outcome
 
-_SECRET = b"a key that is for nobody to know"
-NO_BOOK = PolicyBook("none")
-
-
-class Keys:
-    """The keys of the case that is in force."""
-
-    def __init__(self) -> None:
-        self.case: Case | None = None
-
-    def tombstones(
-        self, ref: TableRef, schema: pa.Schema, paths: frozenset[str]
-    ) -> KeyFilter | None:
-        """Return the first keys of the case, for its own table alone."""
-        if self.case is None or ref != self.case.ref or not self.case.keys:
-            return None
-        return self.case.keys[0]
-
-    def key_column(self, ref: TableRef) -> str | None:
-        """Return the column of the first keys of the case."""
-        if self.case is None or ref != self.case.ref or not self.case.keys:
-            return None
-        return self.case.keys[0].column
-
-    def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
-        """Return who agreed in the case."""
-        assert self.case is not None
-        assert self.case.consented is not None
-        return self.case.consented
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What a table is called in statements: its newest state, its first one, and that by time."""
-
-    newest: str
-    by_version: str
-    by_time: str
+STATES = ("newest", "by_version", "by_time")
 
 
 class World:
-    """A lakehouse in a folder and an engine over it, in this process."""
+    """A lakehouse in a folder and an engine over it, in this process.
+
+    ``pins`` are the states of tables by name, as they were opened before there were rules.
+    """
 
     def __init__(self, folder: Path, cases: Mapping[str, Case]) -> None:
-        self.folder = folder
-        self.book = NO_BOOK
-        self.keys = Keys()
-        self._names: dict[tuple[str, str], Names] = {}
-        (folder / "p").mkdir()
-        opener = Opener(SystemClock())
-        registry = Registry(locate_all({BUCKET: folder / "p"}))
-        browser = Browser(registry, opener, lambda: self.book)
-        narrower = Narrower(lambda: self.book, hidden=self.keys, secret=lambda: _SECRET)
-        self.tables = GovernedTables(browser, opener, registry, narrower=narrower)
+        self.folder, self.system = folder / "lake", folder / "system"
+        self.folder.mkdir()
+        self.system.mkdir()
+        buckets = locate_all({BUCKET: self.folder, "system": self.system})
+        self._clock = SystemClock()
+        self.rules = open_rulebook((), buckets, self._clock)
+        narrowing = self.rules.narrowing
+        assert narrowing is not None
+        self._narrowing = narrowing
+        governed = build(buckets, self.rules.book, self._clock, narrowing=narrowing)
+        assert governed.keys is not None
+        self.tables, self._keys = governed.tables, governed.keys
         self.engine = LocalEngine(self.tables, BatchLimits(), EngineOptions(target_partitions=2))
-        for case in cases.values():
-            self._write(case)
+        self._names: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.pins: dict[str, tuple[Pin, ...]] = {}
+        self._cases = tuple(cases.values())
+        for case in self._cases:
+            self._store(GOVERNED, case, case.ref.table, case.stored())
+        self._open()
+        self._put()
+        for case in self._cases:
+            pseudonyms = self._pseudonyms(case) if case.hashes else {}
+            self._store(LEFT, case, case.asked_ref.table, case.left(pseudonyms))
 
-    def put(self, case: Case, *, before: bool = False) -> None:
-        """Put the rules of a case in the place of all others, or what there was before them."""
-        self.book = case.book_before() if before else case.book()
-        self.keys.case = None if before else case
-
-    def names(self, case: Case, kind: str) -> Names:
-        """Return the names of the governed table or view of a case, or of what is left of it."""
-        return self._names[case.name, "r" if kind == "r" else "g"]
-
-    def describe(self, sql: str, who: Principal) -> tuple[Pin, ...]:
-        """Plan a query and return the states that it was planned on."""
-        return self.engine.describe(_query(sql, who), is_cancelled=_never).pins
+    def name(self, case: Case, state: str, schema: str = GOVERNED) -> str:
+        """Return the name of a state of a table in statements."""
+        return self._names[schema, case.name][STATES.index(state)]
 
     def ask(
         self,
         sql: str,
         who: Principal,
-        *names: str,
+        *,
+        schema: str = GOVERNED,
         pins: tuple[Pin, ...] = (),
         parameters: bytes = b"",
     ) -> Outcome:
-        """Run a query; ``names`` are those of its table, which its errors may name."""
-        query = _query(sql, who, pins=pins, parameters=parameters)
+        """Run a query on what is governed, or on what is left in the other schema."""
+        query = Query(sql, who, BUCKET, schema, pins, parameters)
         try:
-            schema, batches = self.engine.stream(query, is_cancelled=_never)
-            return searching.of_rows(schema, list(batches), *names)
+            found, batches = self.engine.stream(query, is_cancelled=_never)
+            return searching.of_rows(found, list(batches))
         except LakeflightError as error:
-            return searching.of_error(error, *names)
+            return searching.of_error(error)
 
-    def rows(self, sql: str, who: Principal) -> pa.Table:
-        """Run a query that succeeds."""
-        schema, batches = self.engine.stream(_query(sql, who), is_cancelled=_never)
-        return pa.Table.from_batches(list(batches), schema)
+    def _store(self, schema: str, case: Case, table: str, versions: list[pa.Table]) -> None:
+        path = self.folder / schema / table
+        for rows in versions:
+            write(path, rows)
+        first = min(entry["timestamp"] for entry in DeltaTable(str(path)).history())
+        name = case.asked_ref.table
+        names = (name, f'"{name}@v0"', f'"{name}@{_time(first)}"')
+        self._names[schema, case.name] = names
 
-    def _write(self, case: Case) -> None:
-        self._store(case, "g", case.stored())
-        pseudonyms = self._pseudonyms(case) if case.hashes else {}
-        self._store(case, "r", case.left(pseudonyms))
+    def _open(self) -> None:
+        """Let everybody read everything, and open it so."""
+        grants = [Grant(Privilege.READ, (BUCKET, LEFT), user=who.username) for who in (ME, FENCED)]
+        for case in self._cases:
+            ref = case.asked_ref
+            grants.append(Grant(Privilege.READ, (BUCKET, GOVERNED, ref.table), user=ME.username))
+        for grant in grants:
+            self.rules.add(grant, created_by=None)
+        self._put_views(view for case in self._cases for view in case.views_before())
+        for case in self._cases:
+            for name in self._names[GOVERNED, case.name]:
+                query = Query(f"SELECT * FROM {name}", ME, BUCKET, GOVERNED)
+                self.pins[name] = self.engine.describe(query, is_cancelled=_never).pins
+
+    def _put(self) -> None:
+        """Put the rules of all cases."""
+        all_rules = [case.rules for case in self._cases]
+        made: dict[str, Any] = {"created_at": self._clock.now(), "created_by": None}
+        fences = [
+            RowFilter("all", replace(case.asked_ref, schema=LEFT), "id > -1", _ONLY_FENCED)
+            for case in self._cases
+        ]
+        filters = [*fences, *(each for rules in all_rules for each in rules.filters)]
+        masks = [each for rules in all_rules for each in rules.masks]
+        labels = [each for rules in all_rules for each in rules.labels]
+        self._narrowing.filters.change(lambda _: [filter_row(each, **made) for each in filters])
+        self._narrowing.masks.change(lambda _: [mask_row(each, **made) for each in masks])
+        self._narrowing.labels.change(lambda _: [label_row(each, **made) for each in labels])
+        self._put_views(view for rules in all_rules for view in rules.views)
+        for case in self._cases:
+            self._put_grants(case)
+            self._put_keys(case)
+
+    def _put_views(self, views: Iterable[SafeView]) -> None:
+        made: dict[str, Any] = {"created_at": self._clock.now(), "created_by": None}
+        rows = [view_row(view, _shown_schema(view), **made) for view in views]
+        self._narrowing.views.change(lambda _: rows)
+
+    def _put_grants(self, case: Case) -> None:
+        for grant in case.rules.grants:
+            self.rules.add(grant, created_by=None)
+        if not case.is_open:
+            resource = (BUCKET, GOVERNED, case.asked_ref.table)
+            self.rules.remove(Grant(Privilege.READ, resource, user=ME.username))
+
+    def _put_keys(self, case: Case) -> None:
+        if case.rules.tombstones is not None:
+            column, values = case.rules.tombstones
+            KeyedTombstones(self._keys.tombstones).add(
+                Hiding(case.ref, SCHEMA), column, list(values), actor=None, reason="asked for"
+            )
+        if case.rules.consents:
+            agreed = pa.array(case.rules.consents, KEY_TYPE)
+            purpose = case.who.purpose
+            assert purpose is not None
+            self._keys.consents.add([KeyEvents(purpose, KeyEvent.ADDED, agreed)])
 
     def _pseudonyms(self, case: Case) -> dict[ColumnPath, Shown]:
         """Return what the server shows for each value, which must tell nothing of it."""
-        self.put(case)
-        sql = f"SELECT * FROM {case.asked}_{case.name} ORDER BY id"
-        shown, stored = self.rows(sql, case.who), pa.concat_tables(case.stored())
+        query = Query(f"SELECT * FROM {case.asked_ref.table} ORDER BY id", ME, BUCKET, GOVERNED)
+        schema, batches = self.engine.stream(query, is_cancelled=_never)
+        shown = pa.Table.from_batches(list(batches), schema)
+        stored = pa.concat_tables(case.stored())
         found: dict[ColumnPath, Shown] = {}
         for name in case.hashes:
             pairs = set(zip(stored[name].to_pylist(), shown[name].to_pylist(), strict=True))
@@ -141,26 +167,17 @@ class World:
             found[(name,)] = values.__getitem__
         return found
 
-    def _store(self, case: Case, kind: str, versions: list[pa.Table]) -> None:
-        path = self.folder / "p" / SCHEMA_NAME / f"{kind}_{case.name}"
-        for rows in versions:
-            write(path, rows)
-        history = DeltaTable(str(path)).history()
-        first = min(entry["timestamp"] for entry in history)
-        name = f"{kind if kind == 'r' else case.asked}_{case.name}"
-        at = _time(first)
-        self._names[case.name, kind] = Names(name, f'"{name}@v0"', f'"{name}@{at}"')
+
+_ONLY_FENCED = Audience(user=FENCED.username)
+
+
+def _shown_schema(view: SafeView) -> bytes:
+    return pa.schema([SCHEMA.field(name) for name, _ in view.columns]).serialize().to_pybytes()
 
 
 def _time(milliseconds: int) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"
-
-
-def _query(
-    sql: str, who: Principal, *, pins: tuple[Pin, ...] = (), parameters: bytes = b""
-) -> Query:
-    return Query(sql, who, BUCKET, SCHEMA_NAME, pins, parameters)
 
 
 def _never() -> bool:
