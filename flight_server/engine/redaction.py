@@ -123,7 +123,8 @@ def _nothing(_: Expr, kind: pa.DataType, __: Redaction) -> Expr:
 
 def _masked(value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
     """Return stars, with both ends of a value that is at least twice as long as they are."""
-    stars = lit(STARS)
+    # In the column's own type, or all of the values would be converted.
+    stars = Expr.literal(pa.scalar(STARS, kind))
     kept = redaction.keep_prefix + redaction.keep_suffix
     made: Expr = stars
     if kept:

@@ -16,6 +16,7 @@ from datafusion import DataFrame, SessionContext
 from datafusion.catalog import Table
 from datafusion.plan import LogicalPlan
 
+from flight_server.engine import groups
 from flight_server.engine.base import ViewScan
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.leakproof import is_leakproof
@@ -45,16 +46,22 @@ class ViewPlanner:
         of ``lookup``. Raises what it raises; ``lookup.failure`` then says what a name met, such as
         NotFound, or InvalidRequest for a view that cannot be planned, naming the view.
         """
-        frame = self._plan(plan, lookup, within=())
+        frame = self._whole(plan, lookup)
         optimized = frame.optimized_logical_plan()
-        if lookup.narrows and not is_leakproof(optimized):
+        if lookup.narrows and not is_leakproof(self.ctx, optimized):
             lookup.fence()
-            frame = self._plan(plan, lookup, within=())
+            frame = self._whole(plan, lookup)
             optimized = frame.optimized_logical_plan()
         if lookup.is_behind_fence:
             # A filter that a join or a sort makes as it runs passes the limit that is the fence.
             frame = without_filters_from_running(self.ctx, frame)
         return frame, optimized
+
+    def _whole(self, plan: Callable[[], DataFrame], lookup: Lookup) -> DataFrame:
+        """Return what ``plan`` returns, without what only leaves in larger groups."""
+        frame = self._plan(plan, lookup, within=())
+        rows_min = groups.rows_min(lookup.opened.values())
+        return groups.grouped(self.ctx, frame, rows_min=rows_min) if rows_min else frame
 
     def _plan(
         self, plan: Callable[[], DataFrame], lookup: Lookup, *, within: tuple[TableRef, ...]

@@ -15,18 +15,25 @@ _IPV6_STARTS = (
 )
 
 
+# Patterns and what takes their place; none makes a text much longer.
+_TO_NETWORK = ("[0-9]+$", f"0/{NETWORK_BITS[0]}")
+_TO_NETWORKS6 = tuple((start, f"\\1::/{NETWORK_BITS[1]}") for start in _IPV6_STARTS)
+_SHORTENED = ("(:0)+::", "::")
+REPLACEMENTS = frozenset({_TO_NETWORK, *_TO_NETWORKS6, _SHORTENED})
+
+
 def network(text: str) -> str:
     """Return the SQL of the network of an address, an empty text for what is none.
 
     ``text`` is the SQL of the address. Addresses are written as RFC 5952 says, so what stands
     before ``::`` is what is not zero.
     """
-    bits, bits6 = NETWORK_BITS
-    branches = [
-        f"WHEN regexp_like({text}, '{_IPV4}') THEN regexp_replace({text}, '[0-9]+$', '0/{bits}')"
-    ]
-    for start in _IPV6_STARTS:
-        kept = f"regexp_replace({text}, '{start}', '\\1::/{bits6}')"
-        kept = f"regexp_replace({kept}, '(:0)+::', '::')"
+    branches = [f"WHEN regexp_like({text}, '{_IPV4}') THEN {_replaced(text, *_TO_NETWORK)}"]
+    for start, shown in _TO_NETWORKS6:
+        kept = _replaced(_replaced(text, start, shown), *_SHORTENED)
         branches.append(f"WHEN regexp_like({text}, '{start}') THEN {kept}")
     return f"CASE {' '.join(branches)} ELSE '' END"
+
+
+def _replaced(text: str, pattern: str, by: str) -> str:
+    return f"regexp_replace({text}, '{pattern}', '{by}')"
