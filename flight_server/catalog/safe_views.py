@@ -118,13 +118,14 @@ class SafeViews:
         arrow_schema: pa.Schema,
         *,
         created_by: str | None,
-        check: Callable[[bool], None],
+        check: Callable[[], None],
+        check_new: Callable[[], None],
     ) -> bool:
         """Store a view, durable, in place of one of its name; return whether it is new.
 
-        ``check`` is asked while no other view can be stored, told whether the view is new; it
-        raises to give up. Raises InvalidRequest (``view_recursive``) for a view that would be made
-        of itself or of too many others, LimitExceeded, Unavailable.
+        ``check`` and, for a view that is new, ``check_new`` are asked while no other view can be
+        stored, and raise to give up. Raises InvalidRequest (``view_recursive``) for a view that
+        would be made of itself or of too many others, LimitExceeded, Unavailable.
         """
         row = view_row(
             view,
@@ -143,7 +144,9 @@ class SafeViews:
                 )
             rules = {each.ref: each for each in self._table.rules_of(rows)}
             _check_depth({**rules, view.ref: view}, view)
-            check(is_new)
+            if is_new:
+                check_new()
+            check()
             return [row]
 
         self._table.change(edit)

@@ -32,6 +32,7 @@ class Who(StrEnum):
     READ = "read"
     WRITE = "write"
     MAINTAIN = "maintain"
+    MANAGE = "manage"
     ADMIN = "admin"
 
 

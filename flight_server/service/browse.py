@@ -162,6 +162,10 @@ class Browser:
             raise PermissionDenied(f"a guest sees {ref} and reads no rows of it")
         return found
 
+    def sees(self, principal: Principal, ref: TableRef) -> bool:
+        """Whether somebody may know of a table or view, were it there."""
+        return may_see(self._book(), principal, ref)
+
     def visible(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
         """Find what somebody may know of, guests included; raises NotFound as ``look_up``."""
         # Looked for whoever asks: how long it takes must not tell that there is something.

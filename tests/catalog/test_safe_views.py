@@ -58,12 +58,17 @@ def open_views(root: Path) -> SafeViews:
     return SafeViews(rules)
 
 
-def allow(_: bool) -> None:
+def allow() -> None:
     """Let it be put."""
 
 
-def put(views: SafeViews, view: SafeView = VIEW, check: Callable[[bool], None] = allow) -> bool:
-    return views.put(view, SCHEMA, created_by="root", check=check)
+def put(
+    views: SafeViews,
+    view: SafeView = VIEW,
+    check: Callable[[], None] = allow,
+    check_new: Callable[[], None] = allow,
+) -> bool:
+    return views.put(view, SCHEMA, created_by="root", check=check, check_new=check_new)
 
 
 def over(base: str, name: str) -> SafeView:
@@ -107,16 +112,19 @@ def test_its_definition_is_text_for_people(tmp_path: Path) -> None:
 
 
 def test_who_asks_first_may_give_up(tmp_path: Path) -> None:
-    views, asked = open_views(tmp_path), list[bool]()
+    views = open_views(tmp_path)
 
-    def refuse(is_new: bool) -> None:
-        asked.append(is_new)
+    def refuse() -> None:
         raise AlreadyExists("taken")
 
+    for checks in ((refuse, allow), (allow, refuse)):
+        with pytest.raises(AlreadyExists):
+            put(views, VIEW, *checks)
+        assert views.get(REF) is None
+    put(views)
+    assert not put(views, VIEW, allow, refuse)
     with pytest.raises(AlreadyExists):
-        put(views, check=refuse)
-    assert asked == [True]
-    assert views.get(REF) is None
+        put(views, VIEW, refuse)
 
 
 def test_views_are_made_of_views_but_never_of_themselves(tmp_path: Path) -> None:
@@ -225,7 +233,9 @@ def test_a_name_that_was_given_to_a_view_never_means_a_table(tmp_path: Path) -> 
 def test_a_view_of_the_servers_own_tables_is_made_of_nothing(tmp_path: Path) -> None:
     views = open_views(tmp_path)
     put(views, replace(VIEW, base=TableRef("system", "policy", "views")))
-    registry = Registry(locate_all({"primary": tmp_path / "p", "system": tmp_path}), safe_views=views)
+    registry = Registry(
+        locate_all({"primary": tmp_path / "p", "system": tmp_path}), safe_views=views
+    )
     stored = views.get(REF)
     assert stored is not None
     assert registry.made_of(stored)[0] is None
