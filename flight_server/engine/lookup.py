@@ -101,7 +101,11 @@ class Lookup:
         """Whether a table opened lies behind a fence."""
         return any(
             isinstance(table.scan, FencedScan)
-            or (self.is_fenced and isinstance(table.scan, GovernedScan))
+            or (
+                isinstance(table.scan, GovernedScan)
+                # Groups that are too small are behind a fence in either form.
+                and (self.is_fenced or table.scan.group_rows_min > 0)
+            )
             for table in self.opened.values()
         )
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from datafusion import DataFrame, SessionContext
 from datafusion.catalog import Table
 
+from flight_server.engine import groups
 from flight_server.engine.base import FileScan, GovernedScan, Query, RowScan, Scan, Tables
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.lookup import Lookup, Register
@@ -151,6 +152,8 @@ class Planner:
             frame, optimized = self._views.plan(
                 lambda: self.ctx.sql_with_options(statement.sql, READ_ONLY, values or None), lookup
             )
+            if groups.rows_min(lookup.opened.values()):
+                raise groups.refused("nothing is written of it")
             raw = self.ctx.create_dataframe_from_logical_plan(optimized).schema()
             frame = plain_frame(frame, raw)
             job.read.update(ref for ref, _ in lookup.opened)

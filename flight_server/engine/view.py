@@ -29,11 +29,12 @@ from flight_server.engine.base import (
     Scan,
     ViewScan,
 )
+from flight_server.engine.groups import marked
 from flight_server.engine.plans import Recent
 from flight_server.engine.redaction import shown
 from flight_server.engine.scan import source_frame
 from flight_server.engine.scan import table_of as scan_table
-from flight_server.errors import InvalidRequest, LakeflightError, PermissionDenied
+from flight_server.errors import InvalidRequest, LakeflightError
 from flight_server.sql.names import quoted
 
 # More rows than any table has: a limit that takes none away.
@@ -86,13 +87,9 @@ def governed_frame(
 ) -> DataFrame:
     """Return what a governed scan shows, in the fast form or the fenced one.
 
-    Raises InvalidRequest (``policy_misfit``) when its rules do not fit the columns of the source,
-    PermissionDenied (``purpose_denied``) for one of which only aggregates may leave.
+    Raises InvalidRequest (``policy_misfit``) when its rules do not fit the columns of the source.
+    What only aggregates may leave of is marked, for ``groups`` to see to that.
     """
-    if scan.group_rows_min:
-        raise PermissionDenied(
-            "for the purpose of this session rows of the table are not shown", code="purpose_denied"
-        )
     frame = source_frame(ctx, scan.source)
     with misfits():
         for narrowing in scan.narrowings:
@@ -100,7 +97,7 @@ def governed_frame(
             frame = frame.select(*columns_of(frame, narrowing, secret=scan.secret))
             if is_fenced:
                 frame = frame.limit(NO_LIMIT)
-    return frame
+    return marked(frame) if scan.group_rows_min else frame
 
 
 def visible(frame: DataFrame, narrowing: Narrowing, *, keys: KeyRelations) -> DataFrame:
