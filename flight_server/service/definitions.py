@@ -135,6 +135,7 @@ class Definitions:
             self._reshape(request, target, command.change, bound)
 
     def _rename(self, request: Request, target: Target, change: RenameTable) -> None:
+        self._targets.check_renamed(target)
         self._terms(request, target).require_no_rules()
         new = self._targets.to_create(request, change.new, is_temporary=False)
         if new.ref.bucket != target.ref.bucket:
@@ -235,6 +236,7 @@ class Definitions:
         if terms.columns is None:
             names = tuple(name for name in names if name in schema.names)
         terms.require_columns(names, is_drop=is_drop)
+        self._targets.check_renamed(target, names)
 
     def create_schema(self, request: Request, command: CreateSchema) -> None:
         """Make a schema."""

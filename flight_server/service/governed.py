@@ -85,6 +85,7 @@ class GovernedTables:
         self._opener = opener
         self._registry = registry
         self._narrower = narrower
+        self.attached = narrower.attached
         self._hidden = hidden
         self._safe = SafeStates(browser, opener, registry, narrower=narrower)
         self._temporary_root = temporary_root

@@ -15,7 +15,8 @@ from typing import Protocol
 import pyarrow as pa
 
 from flight_server.engine.base import GovernedScan, KeyFilter, Narrowing, TableScan
-from flight_server.errors import InvalidRequest
+from flight_server.errors import InvalidRequest, NotFound
+from flight_server.service.attached import Attached
 from flight_server.service.terms import Terms, terms_of
 from flight_server.sql.conditions import bound
 from policies.book import PolicyBook
@@ -91,6 +92,10 @@ class Narrower:
         self._book = book
         self._hidden = hidden
         self._secret = secret
+        self.attached = Attached(book, key_column=self._key_column)
+
+    def _key_column(self, ref: TableRef) -> str | None:
+        return None if self._hidden is None else self._hidden.key_column(ref)
 
     def narrowed(
         self,
@@ -112,18 +117,18 @@ class Narrower:
         book = self._book()
         first = narrow(book, principal, ref, schema.names, is_base=bool(views))
         keys = [] if is_raw or self._hidden is None else self._tombstones(ref, schema, paths)
-        keys += self._consents(principal, schema, first, self._hidden)
+        keys += self._consents(ref, principal, schema, view=first)
         if not (views or keys) and first.shows_all(schema.names):
             return EVERYTHING
-        steps = [self._step(ref, first, principal, tuple(keys))]
+        steps = [self._step(first, principal, tuple(keys))]
         group_rows_min = first.group_rows_min
         for place, view in enumerate(views, 1):
             schema = _shown(view, schema)
-            steps.append(self._step(view.ref, through(view), principal))
+            steps.append(self._step(through(view), principal))
             over = narrow(book, principal, view.ref, schema.names, is_base=place < len(views))
-            consents = self._consents(principal, schema, over, self._hidden)
+            consents = self._consents(view.ref, principal, schema, view=over)
             if consents or not over.shows_all(schema.names):
-                steps.append(self._step(view.ref, over, principal, tuple(consents)))
+                steps.append(self._step(over, principal, tuple(consents)))
             group_rows_min = max(group_rows_min, over.group_rows_min)
         return self._made(tuple(steps), group_rows_min)
 
@@ -131,7 +136,7 @@ class Narrower:
         """Return what somebody is held to who changes a table of these columns, or makes it."""
         if ref.bucket == SYSTEM_BUCKET:
             return Terms(ref)
-        column = None if self._hidden is None else self._hidden.key_column(ref)
+        column = self._key_column(ref)
         return terms_of(self._book(), principal, ref, schema.names, key_column=column)
 
     def _tombstones(
@@ -142,24 +147,20 @@ class Narrower:
         return [] if found is None else [found]
 
     def _consents(
-        self, principal: Principal, schema: pa.Schema, view: TableView, hidden: Hidden | None
+        self, ref: TableRef, principal: Principal, schema: pa.Schema, *, view: TableView
     ) -> list[KeyFilter]:
+        _check_fits(ref, view)
         if not view.subjects:
             return []
+        hidden = self._hidden
         if hidden is None or principal.purpose is None:
             raise _misfit("this server keeps no consents")
         # Also of a column that this principal does not see.
         return [hidden.consented(principal.purpose, schema.field(name)) for name in view.subjects]
 
     def _step(
-        self,
-        ref: TableRef,
-        view: TableView,
-        principal: Principal,
-        keys: tuple[KeyFilter, ...] = (),
+        self, view: TableView, principal: Principal, keys: tuple[KeyFilter, ...] = ()
     ) -> Narrowing:
-        if view.missing:
-            raise _misfit(f"rules on {ref} speak of columns that it does not have in this version")
         conditions = tuple(bound(each, principal) for each in view.conditions)
         return Narrowing(view.columns, conditions, keys)
 
@@ -187,6 +188,13 @@ def _shown(view: SafeView, schema: pa.Schema) -> pa.Schema:
                 code=VIEW_BROKEN,
             )
     return pa.schema([schema.field(name) for name, _ in view.columns])
+
+
+def _check_fits(ref: TableRef, view: TableView) -> None:
+    if not view.columns:  # to count its rows would be to see something of it
+        raise NotFound(f"the table {ref} does not exist", code="table_not_found")
+    if view.missing:
+        raise _misfit(f"rules on {ref} speak of columns that it does not have in this version")
 
 
 def _misfit(message: str) -> InvalidRequest:

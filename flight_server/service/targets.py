@@ -162,6 +162,18 @@ class Targets:
         """Return what the caller is held to who changes a table of these columns, or makes it."""
         return self._tables.terms(target.ref, request.principal, schema)
 
+    def check_renamed(self, target: Target, columns: Iterable[str] | None = None) -> None:
+        """Raise InvalidRequest (``has_policies``) when rules would be escaped by another name.
+
+        Of the table, or of these columns of it.
+        """
+        if target.is_temporary:
+            return
+        if columns is None:
+            self._tables.attached.check_table(target.ref)
+        else:
+            self._tables.attached.check_columns(target.ref, columns)
+
     def remember_temporary(self, request: Request, target: Target) -> None:
         """Let a temporary table be found by its name; it is removed if the session has ended."""
         try:
