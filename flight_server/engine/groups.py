@@ -86,11 +86,11 @@ def grouped(ctx: SessionContext, frame: DataFrame, *, rows_min: int) -> DataFram
         made = _large_groups(ctx, aggregation, rows_min=rows_min)
         for node in reversed(above):
             made = _over(made, node)
-        return made
     except LakeflightError:
         raise
     except Exception:  # noqa: BLE001  the planner raises many kinds, which may name what is ours
         raise refused("this query is too involved") from None
+    return made
 
 
 @dataclass(frozen=True, slots=True)
