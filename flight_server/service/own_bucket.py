@@ -9,10 +9,19 @@ from pathlib import Path
 from flight_server.catalog.rulebook import Narrowing, Rulebook
 from flight_server.catalog.views import Views
 from flight_server.clock import Clock
+from flight_server.service.hidden_keys import KeyStores
 from flight_server.storage.hash_keys import HashKey, no_key
 from flight_server.storage.locations import Location
 from flight_server.storage.system import SystemTable
-from flight_server.storage.system_tables import GRANTS, VIEWS, TableSpec
+from flight_server.storage.system_tables import (
+    FILTERS,
+    GRANTS,
+    LABELS,
+    MASKS,
+    SAFE_VIEWS,
+    VIEWS,
+    TableSpec,
+)
 from policies.decide import SYSTEM_BUCKET
 from policies.rules import Grant
 
@@ -44,6 +53,18 @@ def open_rulebook(
         clock=clock,
         random_bytes=os.urandom,
     )
+
+
+def make_rule_tables(root: Path, clock: Clock) -> None:
+    """Make the tables that keep rules where there are none, so that they can be read at any time.
+
+    Raises Unavailable when the disk refuses.
+    """
+    for spec in (GRANTS, FILTERS, MASKS, LABELS, SAFE_VIEWS):
+        SystemTable(root, spec, clock=clock, random_bytes=os.urandom).make()
+    stores = KeyStores.open(root, clock)
+    stores.tombstones.make()
+    stores.consents.make()
 
 
 def hash_secret(buckets: Mapping[str, Location]) -> Callable[[], bytes]:

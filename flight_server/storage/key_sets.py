@@ -234,6 +234,15 @@ class KeySets:
         columns["files"] = files
         return pa.table([columns[name] for name in schema.names], schema=schema)
 
+    def make(self) -> None:
+        """Make the table without an event if it is not there, so that it can be read.
+
+        Raises Unavailable when the disk refuses.
+        """
+        if not (self._path / LOG_FOLDER).is_dir():
+            with self.turn():
+                self._make()
+
     def _make(self) -> None:
         """Make the table if it is not there."""
         if (self._path / LOG_FOLDER).is_dir():

@@ -40,12 +40,15 @@ class PastStates:
     def versions(self) -> tuple[int, ...]:
         """Return the versions that can be read, oldest first; none without a table.
 
-        Raises Unavailable.
+        Raises Unavailable, also when the newest one is not among them.
         """
         if not any(Path(self._log).glob("*[0-9].json")):
             return ()
         listing = list_log(self._log, self._title)
-        return tuple(version for version in listing.rebuildable if version in listing.commits)
+        found = tuple(version for version in listing.rebuildable if version in listing.commits)
+        if not found or found[-1] != listing.latest:
+            raise self._unreadable()
+        return found
 
     def time_of(self, version: int) -> datetime:
         """Return since when a version is there, to the millisecond.
@@ -69,13 +72,13 @@ class PastStates:
         versions = self.versions()
         wanted = millis(moment)
         place = bisect_right(versions, wanted, key=lambda each: millis(self.time_of(each)))
-        if place:
-            return versions[place - 1]
-        if versions and versions[0] > 0:
+        found = versions[place - 1] if place else NO_VERSION
+        if versions[place:] and versions[place] != found + 1:
             raise NotFound(
-                f"the history of {self._title} does not go back that far", code="version_not_found"
+                f"of that time, nothing is left in the history of {self._title}",
+                code="version_not_found",
             )
-        return NO_VERSION
+        return found
 
     def rows(self, version: int) -> Rows:
         """Return all rows of a version by key; none of NO_VERSION.
@@ -93,9 +96,10 @@ class PastStates:
         except FileNotFoundError:
             raise self._missing(version) from None
         except (DeltaError, OSError, ValueError, pa.ArrowException):
-            raise Unavailable(
-                f"the server's own table cannot be read table={self._title}"
-            ) from None
+            raise self._unreadable() from None
+
+    def _unreadable(self) -> Unavailable:
+        return Unavailable(f"the server's own table cannot be read table={self._title}")
 
     def _missing(self, version: int) -> NotFound:
         return NotFound(
