@@ -26,6 +26,7 @@ from flight_server.rpc.server import UseCases
 from flight_server.service import governed
 from flight_server.service.accounts import Accounts, Registration
 from flight_server.service.changes import Changes
+from flight_server.service.consents import Consents, KeptConsents
 from flight_server.service.definitions import Definitions
 from flight_server.service.grants import Grants
 from flight_server.service.guard import Guard
@@ -148,10 +149,18 @@ def build_use_cases(parts: Parts) -> Built:
             grants=_grants(parts, found),
             questions=_questions(parts, found, targets),
             tombstones=_tombstones(parts, found, targets),
+            consents=_consents(parts, found),
         ),
         limits=parts.limits,
     )
     return Built(use_cases, _guard(parts, found, running))
+
+
+def _consents(parts: Parts, found: governed.Governed) -> Consents:
+    assert found.keys is not None  # noqa: S101  as below
+    return Consents(
+        KeptConsents(found.keys.consents), book=parts.rules.book, buckets=found.registry.buckets
+    )
 
 
 def _tombstones(parts: Parts, found: governed.Governed, targets: Targets) -> Tombstones:

@@ -39,6 +39,7 @@ COMMANDS = {
     "token": "Make, list and revoke personal access tokens.",
     "grant": "Add, remove and list grants: who may do what.",
     "policy": "Explain what somebody sees and why, now or then.",
+    "consent": "Keep and list consents: who agreed to what their data is used for.",
     "audit": "Check the audit log, list and count what was done.",
     "config": "Show the effective settings and where they came from.",
     "actions": "List the actions that a server takes.",

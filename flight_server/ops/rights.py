@@ -6,7 +6,9 @@ from flight_server.clock import Clock
 from flight_server.ops.accounts import open_users
 from flight_server.ops.settings import Settings
 from flight_server.service import governed
+from flight_server.service.consents import KeptConsents
 from flight_server.service.grants import Grants
+from flight_server.service.hidden_keys import KeyStores
 from flight_server.service.shapes import Shapes
 from flight_server.storage.locations import Location, locate_all
 from policies.decide import SYSTEM_BUCKET
@@ -25,6 +27,11 @@ def buckets(settings: Settings) -> dict[str, Location]:
             SYSTEM_BUCKET: str(storage.system_path),
         }
     )
+
+
+def open_consents(settings: Settings, clock: Clock) -> KeptConsents:
+    """Return the consents of the lakehouse."""
+    return KeptConsents(KeyStores.open(buckets(settings)[SYSTEM_BUCKET].root, clock).consents)
 
 
 def open_grants(settings: Settings, clock: Clock) -> Grants:

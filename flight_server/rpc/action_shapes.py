@@ -11,6 +11,7 @@ from typing import Any
 
 from flight_server import errors
 from flight_server.service.accounts import Accounts
+from flight_server.service.consents import Consents
 from flight_server.service.grants import Grants
 from flight_server.service.policy_questions import PolicyQuestions
 from flight_server.service.recording import Effect
@@ -63,6 +64,7 @@ class UseCases:
     grants: Grants
     questions: PolicyQuestions
     tombstones: Tombstones
+    consents: Consents
 
 
 Values = Mapping[str, Any]

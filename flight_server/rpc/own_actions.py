@@ -15,6 +15,7 @@ from flight_server import errors
 from flight_server.rpc.account_actions import ACCOUNT_ACTIONS
 from flight_server.rpc.action_shapes import Field, Shape, UseCases, Values, Who, checked, json_time
 from flight_server.rpc.audit_actions import AUDIT_ACTIONS
+from flight_server.rpc.consent_actions import CONSENT_ACTIONS
 from flight_server.rpc.grant_actions import GRANT_ACTIONS
 from flight_server.rpc.policy_actions import POLICY_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
@@ -60,6 +61,7 @@ _RECORDED = (
     "expires_at",
     "expires_in_seconds",
     "from",
+    "given",
     "idempotency_key",
     "privilege",
     "purpose",
@@ -118,6 +120,7 @@ OWN_ACTIONS: Mapping[str, Shape] = {
     **GRANT_ACTIONS,
     **TABLE_ACTIONS,
     **TOMBSTONE_ACTIONS,
+    **CONSENT_ACTIONS,
     **ACCOUNT_ACTIONS,
     **AUDIT_ACTIONS,
     **POLICY_ACTIONS,

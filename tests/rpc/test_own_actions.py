@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -54,9 +55,8 @@ def taking(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def run(running: Running, name: str, body: object, **of: Any) -> list[Any]:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     unused: Any = None  # what changes tables is tried over the wire
-    use_cases = UseCases(
-        running, tables=unused, upkeep=unused, accounts=unused, usage=unused, grants=unused
-    )
+    others = dict.fromkeys((each.name for each in fields(UseCases)), unused)
+    use_cases = UseCases(**{**others, "running": running})
     made = OwnActions(use_cases).run(request(**of), name, data)
     return [json.loads(answer) for answer in made]
 
