@@ -128,6 +128,9 @@ class _NoKeys:
     ) -> KeyFilter | None:
         return None
 
+    def key_column(self, ref: TableRef) -> str | None:  # noqa: ARG002
+        return None
+
     def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
         return KeyFilter(column.name, pa.array([], column.type), keeps=True, stamp=purpose)
 
@@ -215,9 +218,13 @@ class Explainer:
         found = replace(found, columns=tuple(schema.names))
         upwards = views[::-1]
         layers = _layers(book, principal, base, schema=schema, views=upwards)
+        if not found.decision.allowed:
+            return replace(found, layers=layers)
         narrower = Narrower(lambda: book, hidden=_NoKeys())
         try:
             narrowed = narrower.narrowed(principal, base, schema, paths=state.paths, views=upwards)
+        except NotFound:
+            return replace(found, layers=layers, trouble="none of its columns may be read")
         except InvalidRequest as error:
             return replace(found, layers=layers, trouble=error.message)
         return replace(
