@@ -99,6 +99,9 @@ def _config(options: EngineOptions) -> SessionConfig:
                 # Wrong rows: with it, min and max over several partitions now and then miss the
                 # rows of one (6 of 400 runs over a union of nine scans, DataFusion 55.0.0).
                 "datafusion.optimizer.enable_aggregate_dynamic_filter_pushdown": "false",
+                # Wrong rows, and values that a mask hides: moving the fields of a struct below a
+                # projection drops one that gives another column its old name (DataFusion 55.0.0).
+                "datafusion.optimizer.enable_leaf_expression_pushdown": "false",
                 # String views would send whole shared buffers with every slice of a result.
                 "datafusion.execution.parquet.schema_force_view_types": "false",
                 "datafusion.sql_parser.map_string_types_to_utf8view": "false",
