@@ -68,23 +68,47 @@ class TableView:
         )
 
 
-def visible_columns(
-    book: PolicyBook, principal: Principal, ref: TableRef, columns: Sequence[str]
-) -> tuple[str, ...]:
-    """Return those of a table's columns that somebody may read, as far as grants say.
+@dataclass(frozen=True, slots=True)
+class Readable:
+    """Which columns of a table or view somebody may read, as far as grants say.
 
-    Whoever may read the table sees all that no deny names, whoever may read some of its columns
+    Those of ``allowed``, None for all that it has, but none of ``denied``.
+    """
+
+    allowed: frozenset[str] | None = None
+    denied: frozenset[str] = frozenset()
+
+    def shows(self, column: str) -> bool:
+        """Whether a column of that name may be read."""
+        return column not in self.denied and (self.allowed is None or column in self.allowed)
+
+
+ALL_COLUMNS = Readable()
+_NO_COLUMNS = Readable(frozenset())
+
+
+def readable(book: PolicyBook, principal: Principal, ref: TableRef) -> Readable:
+    """Return the columns that somebody may read.
+
+    Whoever may read the table reads all that no deny names, whoever may read some of its columns
     those.
     """
+    effect = book.effect(principal, Privilege.READ, ref)
+    if effect is Effect.DENY:
+        return _NO_COLUMNS
     allowed: set[str] = set()
     denied: set[str] = set()
     for grant in book.column_grants(principal, Privilege.READ, ref):
         (denied if grant.effect is Effect.DENY else allowed).update(grant.columns or ())
-    effect = book.effect(principal, Privilege.READ, ref)
-    if effect is Effect.DENY:
-        return ()
     is_whole = principal.is_admin or effect is Effect.ALLOW
-    return tuple(name for name in columns if name not in denied and (is_whole or name in allowed))
+    return Readable(None if is_whole else frozenset(allowed), frozenset(denied))
+
+
+def visible_columns(
+    book: PolicyBook, principal: Principal, ref: TableRef, columns: Sequence[str]
+) -> tuple[str, ...]:
+    """Return those of a table's columns that somebody may read, in their order."""
+    return tuple(filter(readable(book, principal, ref).shows, columns))
 
 
 def narrow(

@@ -58,12 +58,9 @@ class RuleTable(Generic[Rule]):
 
     def read(self) -> Read[Rule]:
         """Return the newest rules; the same object until the table changes. Raises Unavailable."""
-        snapshot = self._table.snapshot()
+        snapshot = self._snapshot()
         read = self._read
         if read is None or read.snapshot is not snapshot:
-            if read is not None and snapshot.version < 0 <= read.version:
-                _log.error("the table %s is gone", self._name)
-                raise self._unreadable()
             read = Read(snapshot, dict(self._rules(snapshot.rows)))
             self._read = read
         return read
@@ -73,9 +70,19 @@ class RuleTable(Generic[Rule]):
         return self.read().snapshot.rows
 
     def change(self, edit: Edit) -> None:
-        """Change the rows, durable; see ``SystemTable.change``."""
-        self.read()  # in place of a table that went, no new one is begun
+        """Change the rows, durable; see ``SystemTable.change``.
+
+        One that cannot be read is in nobody's way, so that it can be taken away.
+        """
+        self._snapshot()  # in place of a table that went, no new one is begun
         self._table.change(edit)
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._table.snapshot()
+        if self._read is not None and snapshot.version < 0 <= self._read.version:
+            _log.error("the table %s is gone", self._name)
+            raise self._unreadable()
+        return snapshot
 
     def rules_of(self, rows: Rows) -> tuple[Rule, ...]:
         """Return the rules of some rows, such as those of an older version. Raises Unavailable."""

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-
 from flight_server.sql.names import AsOf
-from policies.lens import ShownColumn
 from policies.names import Principal, TableRef
+
+from policies.lens import ALL_COLUMNS, Readable, ShownColumn
 
 # A value that JSON can hold.
 JSON = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -135,8 +135,9 @@ class RowScan:
 class ViewScan:
     """A stored query. It runs with the caller's rights; short names in it are looked up here.
 
-    ``columns`` rename those of the query, none leaves them. ``is_open`` tells that this caller may
-    read its text, and so hear from errors what it says.
+    ``columns`` rename those of the query, none leaves them; of these only those are there that are
+    ``readable``. ``is_open`` tells that this caller may read its text, and so hear from errors what
+    it says.
     """
 
     sql: str
@@ -144,6 +145,7 @@ class ViewScan:
     schema: str
     columns: tuple[str, ...] = ()
     is_open: bool = False
+    readable: Readable = ALL_COLUMNS
 
 
 # What reads a table as it is stored.

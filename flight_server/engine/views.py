@@ -8,16 +8,13 @@ opened through the lookup of the query that uses it: with the caller's rights, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
-from datafusion import DataFrame, SessionContext
+from datafusion import DataFrame, SessionContext, col
 from datafusion.catalog import Table
 from datafusion.plan import LogicalPlan
-
-from flight_server.engine import groups
-from flight_server.engine.base import ViewScan
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.leakproof import is_leakproof
 from flight_server.engine.lookup import Lookup, LookupCatalogs
@@ -26,6 +23,10 @@ from flight_server.errors import InvalidRequest, LakeflightError, NotFound, Unsu
 from flight_server.sql.names import quoted
 from flight_server.sql.statements import StatementKind, read_statement
 from policies.names import TableRef
+
+from flight_server.engine import groups
+from flight_server.engine.base import ViewScan
+from policies.lens import Readable
 
 VIEWS_DEPTH_MAX = 16
 _RECURSIVE = "view_recursive"
@@ -98,12 +99,21 @@ class ViewPlanner:
             names = frame.schema().names
             if len(set(names)) < len(names):
                 raise InvalidRequest("two of its columns have one name")
+            frame = _readable(frame, names, view.readable)
             return Table(frame)
         except Exception as error:
             failure = inner.failure or translate(error, stage=Stage.PLANNING, is_rewritten=True)
             if not isinstance(failure, LakeflightError):
                 raise
             return _as_seen(failure, ref, view)
+
+
+def _readable(frame: DataFrame, names: Sequence[str], readable: Readable) -> DataFrame:
+    """Return a view's rows with those of its columns that its caller may read."""
+    shown = [name for name in names if readable.shows(name)]
+    if not shown:
+        raise NotFound("it has no column that you may read", code="table_not_found")
+    return frame if len(shown) == len(names) else frame.select(*(col(quoted(n)) for n in shown))
 
 
 def _check_nesting(ref: TableRef, within: tuple[TableRef, ...]) -> None:

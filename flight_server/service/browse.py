@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import cast
 
 import pyarrow as pa
-
 from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import AnyView, Entry, Registry
 from flight_server.catalog.safe_views import StoredSafeView
 from flight_server.catalog.views import View
-from flight_server.engine.base import TEMPORARY_BUCKET
 from flight_server.errors import NotFound, PermissionDenied, Unavailable, Unsupported
-from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
 from flight_server.sql.names import parse_history_name, parse_raw_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
-from policies.lens import visible_columns
 from policies.names import Principal, Privilege, TableRef
 from policies.stating import purposes_of
+
+from flight_server.engine.base import TEMPORARY_BUCKET
+from flight_server.service import information_schema
+from policies.lens import Readable, readable, visible_columns
 
 BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
@@ -138,12 +138,7 @@ class Browser:
                 return information_schema.SCHEMAS[ref.table]
             raise self.missing(principal, ref)
         found = self.visible(principal, ref)
-        if isinstance(found, View):
-            return found.arrow_schema
-        if isinstance(found, StoredSafeView):
-            schema = found.arrow_schema
-        else:
-            schema = self._opener.open(found).schema
+        schema = self._opener.open(found).schema if isinstance(found, Entry) else found.arrow_schema
         if ref.bucket == SYSTEM_BUCKET:
             return schema
         shown = visible_columns(self._book(), principal, ref, schema.names)
@@ -165,6 +160,10 @@ class Browser:
     def sees(self, principal: Principal, ref: TableRef) -> bool:
         """Whether somebody may know of a table or view, were it there."""
         return may_see(self._book(), principal, ref)
+
+    def readable(self, principal: Principal, ref: TableRef) -> Readable:
+        """Return which columns of a table or view somebody may read."""
+        return readable(self._book(), principal, ref)
 
     def visible(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
         """Find what somebody may know of, guests included; raises NotFound as ``look_up``."""

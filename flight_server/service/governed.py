@@ -8,34 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
 from flight_server.catalog.folders import Kind, is_name
 from flight_server.catalog.registry import AnyView, Entry, Registry
 from flight_server.catalog.rulebook import Narrowing
 from flight_server.catalog.safe_views import SafeViews, StoredSafeView
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
-from flight_server.engine.base import (
-    TEMPORARY_BUCKET,
-    FileGroup,
-    FileScan,
-    GovernedTable,
-    Pin,
-    ProviderScan,
-    RowScan,
-    TableScan,
-    ViewScan,
-)
 from flight_server.errors import (
-    Conflict,
     InvalidRequest,
     LakeflightError,
     NotFound,
     PermissionDenied,
     Unsupported,
 )
-from flight_server.service import audit_views, information_schema
-from flight_server.service.browse import Browser, reads_text
 from flight_server.service.hidden_keys import HiddenKeys, KeyStores
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.narrowing import EVERYTHING, Narrowed, Narrower
@@ -47,6 +32,7 @@ from flight_server.service.own_bucket import (
     temporary_root,
 )
 from flight_server.service.safe_states import SafeStates
+from flight_server.service.sql_views import open_view, policy_of, refuse_older_versions
 from flight_server.service.terms import Terms
 from flight_server.sql.names import AsOf, parse_history_name, parse_raw_name
 from flight_server.storage.arrow_types import without_metadata
@@ -58,6 +44,19 @@ from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, TableRef
 from policies.records import AUDIT_LOG
 from policies.rules import Grant
+
+from flight_server.engine.base import (
+    TEMPORARY_BUCKET,
+    FileGroup,
+    FileScan,
+    GovernedTable,
+    Pin,
+    ProviderScan,
+    RowScan,
+    TableScan,
+)
+from flight_server.service import audit_views, information_schema
+from flight_server.service.browse import Browser
 
 _MADE_ANEW = "information_schema"
 _NO_RECORDS = "no records"
@@ -107,8 +106,7 @@ class GovernedTables:
             return GovernedTable(Pin(ref, None, _MADE_ANEW), RowScan(rows))
         entry = self._look_up(principal, ref)
         if isinstance(entry, View):
-            open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
-            return open_view(entry, principal, as_of=as_of, pin=pin)
+            return self._open_view(entry, principal, as_of=as_of, pin=pin)
         if isinstance(entry, StoredSafeView):
             safe = self._safe.open(entry, principal, as_of=as_of, pin=pin)
             return GovernedTable(
@@ -162,8 +160,7 @@ class GovernedTables:
             return Pin(ref, None, _MADE_ANEW)
         entry = self._look_up(principal, ref)
         if isinstance(entry, View):
-            open_view = self._open_fenced if entry.ref in audit_views.FENCED else _open_view
-            return open_view(entry, principal, as_of=as_of, pin=None).pin
+            return self._open_view(entry, principal, as_of=as_of, pin=None).pin
         if isinstance(entry, StoredSafeView):
             return self._safe.open(entry, principal, as_of=as_of, pin=None).pin
         snapshot = self._opener.open(entry, as_of=as_of)
@@ -190,8 +187,10 @@ class GovernedTables:
             return pin
         entry = self._look_up(principal, _base_of_history(pin.ref) or pin.ref)
         is_own = pin.ref.bucket == SYSTEM_BUCKET or _base_of_history(pin.ref) is not None
-        if isinstance(entry, View) or is_own:
+        if is_own:
             return pin
+        if isinstance(entry, View):
+            return replace(pin, policy=policy_of(self._browser.readable(principal, entry.ref)))
         if isinstance(entry, StoredSafeView):
             return self._safe.open(entry, principal, as_of=None, pin=pin).pin
         snapshot = self._opener.open(entry, pin=pin)
@@ -239,11 +238,18 @@ class GovernedTables:
                 return Entry(ref, Kind.DELTA, path)
         raise NotFound(f"the table {ref.table} does not exist", code="table_not_found")
 
+    def _open_view(
+        self, view: View, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
+    ) -> GovernedTable:
+        if view.ref in audit_views.FENCED:
+            return self._open_fenced(view, principal, as_of=as_of, pin=pin)
+        return open_view(view, principal, self._browser, as_of=as_of, pin=pin)
+
     def _open_fenced(
         self, view: View, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
     ) -> GovernedTable:
         """Open a view of the audit log, which nobody else need be able to read."""
-        _refuse_older_versions(view, as_of)
+        refuse_older_versions(view, as_of)
         entry = self._registry.find(AUDIT_LOG)
         if entry is None or (pin is not None and pin.version is None):
             scan = audit_views.fenced(view.ref, principal, audit_views.nothing())
@@ -284,22 +290,6 @@ def _base_of_history(ref: TableRef) -> TableRef | None:
     """Return the table whose versions a name lists, None for an ordinary name."""
     name = parse_history_name(ref.table)
     return None if name is None else TableRef(ref.bucket, ref.schema, name)
-
-
-def _open_view(
-    view: View, principal: Principal, *, as_of: AsOf | None, pin: Pin | None
-) -> GovernedTable:
-    _refuse_older_versions(view, as_of)
-    if pin is not None and pin.stamp != view.stamp:
-        raise Conflict(f"the view {view.ref} was changed; run the query again")
-    is_open = reads_text(principal, view)
-    scan = ViewScan(view.definition, view.bucket, view.schema, view.columns, is_open=is_open)
-    return GovernedTable(Pin(view.ref, None, view.stamp), scan)
-
-
-def _refuse_older_versions(view: View, as_of: AsOf | None) -> None:
-    if as_of is not None:
-        raise Unsupported(f"{view.ref} is a view, which has no older versions")
 
 
 @dataclass(frozen=True, slots=True)
