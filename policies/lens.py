@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from policies.book import PolicyBook
 from policies.names import Principal, Privilege, TableRef
-from policies.purposes import GROUP_ROWS_MIN, DataPart, Disclosure, Treatment, disclosure
+from policies.purposes import DataPart, Disclosure, Treatment, disclosure
 from policies.rules import (
     NULLED,
     ColumnMask,
@@ -138,7 +138,7 @@ def narrow(
         if shows.needs_consent:
             subjects = tuple(name for name, part in labels if part is DataPart.USER_ID)
         if shows.content is Treatment.AGGREGATED:
-            group_rows_min = GROUP_ROWS_MIN
+            group_rows_min = book.group_rows_min
     spoken_of = {path[0] for path, _ in redactions} | set(subjects)
     return TableView(
         columns=tuple(ShownColumn(name, _redacted(ref, name, redactions)) for name in shown),
@@ -168,7 +168,10 @@ def _labels(
 ) -> tuple[tuple[str, DataPart], ...]:
     """Return the columns that tell of a person: those labelled, and those of telling names."""
     found = {(label.column, label.part) for label in book.labels_of(ref)}
-    found.update((name, DataPart(name)) for name in columns if name in _TELLING_NAMES)
+    for name in columns:
+        # Readers of SQL write names without quotes, and mean one in other capitals too.
+        if name.casefold() in _TELLING_NAMES:
+            found.add((name, DataPart(name.casefold())))
     return tuple(sorted(found))
 
 

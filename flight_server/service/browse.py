@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import cast
 
 import pyarrow as pa
+
 from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import AnyView, Entry, Registry
 from flight_server.catalog.safe_views import StoredSafeView
 from flight_server.catalog.views import View
+from flight_server.engine.base import TEMPORARY_BUCKET
 from flight_server.errors import NotFound, PermissionDenied, Unavailable, Unsupported
+from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
 from flight_server.sql.names import parse_history_name, parse_raw_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
+from policies.lens import Readable, readable, visible_columns
 from policies.names import Principal, Privilege, TableRef
 from policies.stating import purposes_of
-
-from flight_server.engine.base import TEMPORARY_BUCKET
-from flight_server.service import information_schema
-from policies.lens import Readable, readable, visible_columns
 
 BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
