@@ -175,7 +175,12 @@ class Gateway:
         counting = self._open_counting(ring.secrets[0])
         signin = self._build_signin(ring, stores, sealer, throttle=counting.throttle)
         located = buckets(settings)
-        rulebook = governed.open_rulebook(settings.policy_book().grants, located, self._clock)
+        rulebook = governed.open_rulebook(
+            settings.policy_book().grants,
+            located,
+            self._clock,
+            group_rows_min=settings.policies.group_rows_min,
+        )
         parts = Parts(
             settings,
             self._engine,
@@ -288,6 +293,7 @@ def _worker_configuration(settings: Settings) -> dict[str, Any]:
         "tables": governed.tables_configuration(
             buckets(settings).values(),
             settings.policy_book().grants,
+            group_rows_min=settings.policies.group_rows_min,
             log_path=log_path(settings),
         ),
         "file_bytes_target": settings.storage.file_bytes_target,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from policies.names import Principal, Privilege, TableRef
+from policies.purposes import GROUP_ROWS_MIN
 from policies.rules import ColumnMask, Effect, Grant, Label, Resource, RowFilter, SafeView
 
 _RESOURCE_PARTS_MAX = 3
@@ -39,7 +40,10 @@ class _Index:
 
 @dataclass(frozen=True, slots=True)
 class PolicyBook:
-    """The rules in force. An empty book shows nobody but administrators anything."""
+    """The rules in force. An empty book shows nobody but administrators anything.
+
+    ``group_rows_min`` is how many rows a group has at least, where only aggregates may leave.
+    """
 
     version: str
     grants: tuple[Grant, ...] = ()
@@ -47,6 +51,7 @@ class PolicyBook:
     masks: tuple[ColumnMask, ...] = ()
     labels: tuple[Label, ...] = ()
     views: tuple[SafeView, ...] = ()
+    group_rows_min: int = GROUP_ROWS_MIN
     _index: _Index = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -30,6 +30,7 @@ from flight_server.storage.system_tables import (
     TableSpec,
 )
 from policies.book import PolicyBook, digest
+from policies.purposes import GROUP_ROWS_MIN
 from policies.rules import Effect, Grant
 
 VERSION_CHARACTERS_MAX = 200
@@ -90,8 +91,11 @@ class Since:
 class Editions:
     """The history of the rules below one folder; ``fixed`` are the grants of the settings."""
 
-    def __init__(self, root: Path, fixed: Iterable[Grant]) -> None:
+    def __init__(
+        self, root: Path, fixed: Iterable[Grant], *, group_rows_min: int = GROUP_ROWS_MIN
+    ) -> None:
         self.fixed = tuple(fixed)
+        self._group_rows_min = group_rows_min
         self._states = {letter: PastStates(root, spec) for letter, spec in KINDS.items()}
 
     def newest(self) -> Edition:
@@ -176,6 +180,7 @@ class Editions:
             masks=_rules(rows["m"], rule_rows.mask_of),
             labels=_rules(rows["l"], rule_rows.label_of),
             views=_rules(rows["v"], rule_rows.view_of, opens=lambda _: True),
+            group_rows_min=self._group_rows_min,
         )
         is_known = settings == digest(self.fixed)
         return Edition(

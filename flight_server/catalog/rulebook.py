@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from flight_server.catalog import rule_rows
@@ -23,6 +23,7 @@ from flight_server.storage.system import Row, Rows, Snapshot, SystemTable
 from flight_server.storage.system_tables import FILTERS, LABELS, MASKS, SAFE_VIEWS, TableSpec
 from policies.book import PolicyBook, book_of, digest
 from policies.names import Principal, Privilege
+from policies.purposes import GROUP_ROWS_MIN
 from policies.rules import ColumnMask, Effect, Grant, Label, RowFilter, SafeView
 from policies.stating import purposes_of
 
@@ -129,13 +130,15 @@ class Rulebook:
         narrowing: Narrowing | None = None,
         clock: Clock,
         random_bytes: Callable[[int], bytes],
+        group_rows_min: int = GROUP_ROWS_MIN,
     ) -> None:
         self.fixed = tuple(fixed)
+        self._group_rows_min = group_rows_min
         self.narrowing = narrowing
         self._table = table
         self._clock = clock
         self._random_bytes = random_bytes
-        self._book = book_of(self.fixed)
+        self._book = replace(book_of(self.fixed), group_rows_min=group_rows_min)
         self._read: _Read | None = None
         self._made: _Made | None = None
 
@@ -172,6 +175,7 @@ class Rulebook:
                 masks=tuple(masks.rules.values()),
                 labels=tuple(labels.rules.values()),
                 views=tuple(views.rules.values()),
+                group_rows_min=self._group_rows_min,
             )
             made = _Made(grants, filters, masks, labels, views, book)
             self._made = made

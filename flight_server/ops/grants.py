@@ -11,7 +11,19 @@ from flight_server.errors import InvalidRequest
 from flight_server.ops.sections import Section
 from policies.book import PolicyBook, book_of
 from policies.names import Privilege
+from policies.purposes import GROUP_ROWS_MIN
 from policies.rules import Effect, Grant
+
+
+class PolicySettings(Section):
+    """What rules leave open."""
+
+    group_rows_min: int = Field(
+        default=GROUP_ROWS_MIN,
+        ge=2,
+        le=1_000_000,
+        description="Rows of the smallest group whose figures leave, for the purpose `analytics`.",
+    )
 
 
 class GrantSettings(Section):

@@ -19,7 +19,11 @@ from policies.names import TableRef
 
 def open_editions(settings: Settings) -> Editions:
     """Return the history of the rules; InvalidRequest when the settings name no lakehouse."""
-    return Editions(settings.storage.system_path, settings.policy_book().grants)
+    return Editions(
+        settings.storage.system_path,
+        settings.policy_book().grants,
+        group_rows_min=settings.policies.group_rows_min,
+    )
 
 
 def explainer(settings: Settings, found: Governed, clock: Clock) -> Explainer:

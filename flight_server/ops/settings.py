@@ -19,7 +19,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, model_valid
 from pydantic_core import ErrorDetails
 
 from flight_server.errors import InvalidRequest
-from flight_server.ops.grants import GrantSettings, policy_book
+from flight_server.ops.grants import GrantSettings, PolicySettings, policy_book
 from flight_server.ops.identity import (
     DEFAULT_TIERS,
     AdminSettings,
@@ -51,6 +51,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "PolicySettings",
     "ServerSettings",
     "Settings",
     "StorageSettings",
@@ -118,6 +119,7 @@ class Settings(Section):
     log: LogSettings = Field(default_factory=LogSettings)
     audit: AuditSettings = Field(default_factory=AuditSettings)
     telemetry: TelemetrySettings = Field(default_factory=TelemetrySettings)
+    policies: PolicySettings = Field(default_factory=PolicySettings)
     issuers: dict[str, IssuerSettings] = Field(
         default_factory=dict, description="Other systems whose tokens are accepted."
     )

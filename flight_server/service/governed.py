@@ -42,6 +42,7 @@ from flight_server.storage.snapshots import PARTITION_TUPLES_MAX, Reading, Snaps
 from policies.book import PolicyBook, from_rows, to_rows
 from policies.decide import SYSTEM_BUCKET
 from policies.names import Principal, TableRef
+from policies.purposes import GROUP_ROWS_MIN
 from policies.records import AUDIT_LOG
 from policies.rules import Grant
 
@@ -347,7 +348,11 @@ def build(
 
 
 def tables_configuration(
-    buckets: Iterable[Location], fixed: Iterable[Grant], *, log_path: Path | None = None
+    buckets: Iterable[Location],
+    fixed: Iterable[Grant],
+    *,
+    group_rows_min: int = GROUP_ROWS_MIN,
+    log_path: Path | None = None,
 ) -> dict[str, Any]:
     """Return as plain JSON data what ``governed_tables`` needs in another process.
 
@@ -356,6 +361,7 @@ def tables_configuration(
     return {
         "buckets": {location.catalog: location.uri for location in buckets},
         "grants": to_rows(fixed),
+        "group_rows_min": group_rows_min,
         "log_path": None if log_path is None else str(log_path),
     }
 
@@ -369,10 +375,11 @@ def governed_tables(configuration: Mapping[str, Any]) -> GovernedTables:
     try:
         buckets = {name: locate(name, uri) for name, uri in configuration["buckets"].items()}
         fixed = from_rows(configuration["grants"])
+        group_rows_min = int(configuration["group_rows_min"])
         log_path = None if (text := configuration["log_path"]) is None else Path(text)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRequest("the configuration of the tables cannot be read") from None
-    rules = open_rulebook(fixed, buckets, clock)
+    rules = open_rulebook(fixed, buckets, clock, group_rows_min=group_rows_min)
     found = build(buckets, rules.book, clock, narrowing=rules.narrowing, log_path=log_path)
     return found.tables
 

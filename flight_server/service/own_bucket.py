@@ -23,6 +23,7 @@ from flight_server.storage.system_tables import (
     TableSpec,
 )
 from policies.decide import SYSTEM_BUCKET
+from policies.purposes import GROUP_ROWS_MIN
 from policies.rules import Grant
 
 
@@ -35,12 +36,16 @@ def open_views(buckets: Mapping[str, Location], clock: Clock) -> Views | None:
 
 
 def open_rulebook(
-    fixed: Iterable[Grant], buckets: Mapping[str, Location], clock: Clock
+    fixed: Iterable[Grant],
+    buckets: Mapping[str, Location],
+    clock: Clock,
+    *,
+    group_rows_min: int = GROUP_ROWS_MIN,
 ) -> Rulebook:
     """Return the rules in force: ``fixed``, and those kept in the server's own bucket."""
     system = buckets.get(SYSTEM_BUCKET)
     if system is None:
-        return Rulebook(fixed, clock=clock, random_bytes=os.urandom)
+        return Rulebook(fixed, clock=clock, random_bytes=os.urandom, group_rows_min=group_rows_min)
     root = system.root
 
     def table(spec: TableSpec) -> SystemTable:
@@ -52,6 +57,7 @@ def open_rulebook(
         narrowing=Narrowing(table, clock=clock),
         clock=clock,
         random_bytes=os.urandom,
+        group_rows_min=group_rows_min,
     )
 
 
