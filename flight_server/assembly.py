@@ -36,6 +36,7 @@ from flight_server.service.loads import Loads
 from flight_server.service.making import Making
 from flight_server.service.permits import Permits
 from flight_server.service.policy_questions import PolicyQuestions
+from flight_server.service.purging import Purging
 from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
@@ -240,10 +241,13 @@ def _temporary_root(located: Mapping[str, Location]) -> Path:
 
 
 def _upkeep(parts: Parts, targets: Targets, commits: Commits, found: governed.Governed) -> Upkeep:
+    assert found.keys is not None  # noqa: S101  the server's own bucket is always among them
+    assert found.hidden is not None  # noqa: S101  as above
     return Upkeep(
         parts.engine,
         targets,
         commits,
+        purging=Purging(found.keys, found.hidden),
         snapshots=found.opener.delta,
         clock=parts.clock,
         file_bytes_target=parts.settings.storage.file_bytes_target,

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
-from flight_server.sql.names import AsOf
-from policies.names import Principal, TableRef
 
+from flight_server.sql.names import AsOf
 from policies.lens import ALL_COLUMNS, Readable, ShownColumn
+from policies.names import Principal, TableRef
 
 # A value that JSON can hold.
 JSON = str | int | float | bool | list[Any] | dict[str, Any] | None
@@ -247,6 +247,14 @@ class Tables(Protocol):
         """
         ...
 
+    def purged(self, pin: Pin, scan: FileScan, stamp: int) -> KeyFilter | None:
+        """Return which rows of these files are to go for good, None when there are none.
+
+        ``stamp`` is the ``WriteTarget.purges`` of the write. Raises InvalidRequest
+        (``policy_misfit``) when the columns are not those of the keys.
+        """
+        ...
+
 
 class Sink(Protocol):
     """Where the rows of a write go: data files that nobody sees before they are committed."""
@@ -286,7 +294,9 @@ class WriteTarget:
     ``file_bytes`` is the size that new files aim at, None the engine's own. ``rows_are_source`` is
     for a MERGE: the rows of parameters, ``$i`` as column ``i``, are its source, all at once.
     ``checks`` are conditions that every new or changed row must meet; ``columns`` those that the
-    caller may name when adding rows, None for all.
+    caller may name when adding rows, None for all. ``purges`` is, for an OPTIMIZE, the number of
+    the last of the tombstones whose rows are to go for good, 0 to keep them all; with ``is_dry``
+    they are counted and nothing is written.
     """
 
     folder: str
@@ -298,6 +308,8 @@ class WriteTarget:
     rows_are_source: bool = False
     checks: tuple[str, ...] = ()
     columns: tuple[str, ...] | None = None
+    purges: int = 0
+    is_dry: bool = False
 
 
 # The code of errors that say: a row is not one that its writer would see.

@@ -145,6 +145,8 @@ def encode_write(query: Query, target: WriteTarget) -> bytes:
             "rows_are_source": target.rows_are_source,
             "checks": target.checks,
             "columns": target.columns,
+            "purges": target.purges,
+            "is_dry": target.is_dry,
         }
     ).encode()
     return _LENGTHS.pack(len(schema), len(where)) + schema + where + encode_query(query)
@@ -164,6 +166,8 @@ def decode_write(payload: bytes) -> tuple[Query, WriteTarget]:
         rows_are_source=data["rows_are_source"],
         checks=tuple(data["checks"]),
         columns=None if data["columns"] is None else tuple(data["columns"]),
+        purges=data["purges"],
+        is_dry=data["is_dry"],
     )
     return decode_query(rest), target
 

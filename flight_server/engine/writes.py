@@ -269,9 +269,7 @@ class Writer:
                 else:
                     changed = rewrite(self._planner, job, command, rows=rows, sinks=sinks)
             elif isinstance(command, Optimize):
-                changed = optimize(
-                    self._planner, job, command, scan=scan, sink=sink, chosen=target.chosen
-                )
+                changed = optimize(self._planner, job, command, scan=scan, sink=sink, target=target)
             else:
                 changed = self._reshaped(command, job, scan, sink)
             return replace(changed, schema=sink.schema, files=sink.finish())

@@ -144,6 +144,8 @@ def _optimized(done: Optimized) -> Values:
     return {
         "file_count": done.rewritten.files,
         "file_bytes": done.rewritten.size_bytes,
+        "rows_removed": done.rewritten.rows,
+        "tombstones_cleared": done.rewritten.tombstones or 0,
         "version": done.version,
     }
 
@@ -265,7 +267,7 @@ TABLE_ACTIONS: Mapping[str, Shape] = {
         '{"rows", "version"}',
     ),
     "table.compact": Shape(
-        "Join small files of a table",
+        "Join small files of a table, and remove for good what tombstones hide",
         Who.MAINTAIN,
         _compact,
         {
@@ -273,14 +275,14 @@ TABLE_ACTIONS: Mapping[str, Shape] = {
             "dry_run": _DRY_RUN,
             "target_file_bytes": Field(int, "How large files become", is_required=False),
         },
-        '{"file_count", "file_bytes", "version", "dry_run"}',
+        '{"file_count", "file_bytes", "rows_removed", "tombstones_cleared", "version", "dry_run"}',
     ),
     "table.z_order": Shape(
         "Sort a table along a curve through columns",
         Who.MAINTAIN,
         _z_order,
         {"table": _TABLE, "columns": Field(list, "The columns", elements=str)},
-        '{"file_count", "file_bytes", "version"}',
+        '{"file_count", "file_bytes", "rows_removed", "tombstones_cleared", "version"}',
     ),
     "table.vacuum": Shape(
         "Remove files that no recent version needs",

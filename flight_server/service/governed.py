@@ -51,6 +51,7 @@ from flight_server.engine.base import (
     FileGroup,
     FileScan,
     GovernedTable,
+    KeyFilter,
     Pin,
     ProviderScan,
     RowScan,
@@ -110,15 +111,13 @@ class GovernedTables:
             return self._open_view(entry, principal, as_of=as_of, pin=pin)
         if isinstance(entry, StoredSafeView):
             safe = self._safe.open(entry, principal, as_of=as_of, pin=pin)
-            return GovernedTable(
-                safe.pin, safe.narrowed.scan(self._scan(safe.entry, safe.snapshot))
-            )
+            scan = safe.narrowed.scan(self._scan(safe.entry, safe.snapshot))
+            return GovernedTable(safe.pin, scan)
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
         narrowed = self._narrowed(ref, entry, snapshot, principal)
         scan = narrowed.scan(self._scan(entry, snapshot))
-        as_of = pin.as_of if pin else as_of
-        policy = narrowed.stamp
-        return GovernedTable(Pin(ref, snapshot.version, snapshot.stamp, as_of, policy), scan)
+        as_of, stamp = pin.as_of if pin else as_of, snapshot.stamp
+        return GovernedTable(Pin(ref, snapshot.version, stamp, as_of, narrowed.stamp), scan)
 
     def files(self, pin: Pin, principal: Principal) -> FileScan:
         """Return the active files of exactly that state of a table, for rewriting some of them.
@@ -145,6 +144,11 @@ class GovernedTables:
             )
         groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
         return FileScan(without_metadata(snapshot.schema), snapshot.partition_columns, groups)
+
+    def purged(self, pin: Pin, scan: FileScan, stamp: int) -> KeyFilter | None:
+        """Return which rows of these files are to go for good; see ``engine.base.Tables``."""
+        found = self._hidden
+        return None if found is None else found.purged(pin.ref, scan.schema, stamp=stamp)
 
     def pin(
         self, ref: TableRef, principal: Principal, *, as_of: AsOf | None, is_changing: bool = False

@@ -89,12 +89,10 @@ class HiddenKeys:
         state = self._stores.tombstones.current(partition)
         return self._hiding(ref, state, schema, paths)
 
-    def purged(
-        self, ref: TableRef, schema: pa.Schema, paths: frozenset[str], *, stamp: int
-    ) -> KeyFilter | None:
-        """Return the same as of the state of the keys with that stamp, to remove these rows."""
+    def purged(self, ref: TableRef, schema: pa.Schema, *, stamp: int) -> KeyFilter | None:
+        """Return the rows that were hidden by what was active when the keys had that stamp."""
         state = self._stores.tombstones.up_to(partition_of(ref), stamp)
-        return self._hiding(ref, state, schema, paths)
+        return self._hiding(ref, state, schema, frozenset())
 
     def key_column(self, ref: TableRef) -> str | None:
         """Return the column by which rows of a table are gone; None when there are none gone."""
@@ -135,6 +133,7 @@ class HiddenKeys:
             state = sets.current(partition)
             old = self._compactions(partition, state, found)
             keys = _united(pa.array([], KEY_TYPE), old)
+            keys = keys.filter(pc.invert(state.has(keys)))
             events = KeyEvents(
                 partition,
                 KeyEvent.RESTORED,

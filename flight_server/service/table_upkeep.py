@@ -40,6 +40,8 @@ class TableUpkeep:
     ) -> Optimized:
         """Join small files to files of ``file_bytes``, None for the size of the settings.
 
+        Rows that tombstones hide are removed for good.
+
         A dry run only looks.
         """
         if file_bytes is not None and not FILE_BYTES_MIN <= file_bytes <= FILE_BYTES_MAX:
@@ -47,7 +49,10 @@ class TableUpkeep:
         if not dry_run:
             return self._optimize(request, table, (), file_bytes=file_bytes)
         ref = self._targets.named(request, read_table(table))
-        found = self._upkeep.optimizable(request, Optimize(ref), file_bytes=file_bytes)
+        sql = f"OPTIMIZE {written_name(ref)}"
+        with self._running.writing(request, sql) as listed:
+            bound = Bound(listed, sql)
+            found = self._upkeep.optimizable(listed, Optimize(ref), bound, file_bytes=file_bytes)
         return Optimized(found, None)
 
     def z_order(self, request: Request, table: str, columns: Sequence[str]) -> Optimized:

@@ -154,9 +154,9 @@ class Targets:
         """Return who makes a request, looked up anew; raises as ``Standing`` says."""
         return self._standing(request)
 
-    def pin(self, request: Request, target: Target) -> Pin:
-        """Return the newest state of a table."""
-        return self._tables.pin(target.ref, request.principal, as_of=None, is_changing=True)
+    def pin(self, request: Request, target: Target, *, is_changing: bool = True) -> Pin:
+        """Return the newest state of a table, to write rows of it anew unless said otherwise."""
+        return self._tables.pin(target.ref, request.principal, as_of=None, is_changing=is_changing)
 
     def terms(self, request: Request, target: Target, schema: pa.Schema) -> Terms:
         """Return what the caller is held to who changes a table of these columns, or makes it."""

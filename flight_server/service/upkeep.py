@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import pyarrow as pa
 
 from flight_server import errors
 from flight_server.clock import Clock
-from flight_server.engine.base import Engine, WriteTarget
+from flight_server.engine.base import Engine, WriteTarget, Written
+from flight_server.service.purging import Purge, Purging
 from flight_server.service.request import Request
 from flight_server.service.statements import REPORT_SCHEMA, Bound
-from flight_server.service.targets import Targets
+from flight_server.service.targets import Target, Targets
 from flight_server.service.writes import author_of, commit, data_files, query_of, retried
 from flight_server.sql.commands import Optimize, Restore, Vacuum
 from flight_server.storage import upkeep
@@ -25,18 +27,50 @@ from flight_server.storage.tables import DeltaTables
 
 # A dry run names no more files than this.
 REPORT_FILES_MAX = 1000
+# How often an OPTIMIZE looks for rows that came in while it removed others for good.
+PURGE_ROUNDS_MAX = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """The data files that an OPTIMIZE replaces: how many, and their bytes."""
+    """The data files that an OPTIMIZE replaces: how many, and their bytes.
 
-    files: int
-    size_bytes: int
+    ``rows`` are those that went for good, ``tombstones`` those that are done with; None where rows
+    came in meanwhile that may have to go, too.
+    """
+
+    files: int = 0
+    size_bytes: int = 0
+    rows: int = 0
+    tombstones: int | None = None
+
+    def with_more(self, other: Rewritten) -> Rewritten:
+        """Return both together; what became of the tombstones is said by the other."""
+        return Rewritten(
+            self.files + other.files,
+            self.size_bytes + other.size_bytes,
+            self.rows + other.rows,
+            other.tombstones,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """An OPTIMIZE of a table that was found; a dry one only looks."""
+
+    request: Request
+    command: Optimize
+    bound: Bound
+    target: Target
+    file_bytes: int | None
+    is_dry: bool = False
 
 
 class Upkeep:
-    """The use cases of upkeep. None but RESTORE changes what a query returns."""
+    """The use cases of upkeep. None but RESTORE changes what a query returns.
+
+    Rows that OPTIMIZE removes were hidden before.
+    """
 
     def __init__(
         self,
@@ -44,6 +78,7 @@ class Upkeep:
         targets: Targets,
         commits: Commits,
         *,
+        purging: Purging,
         snapshots: DeltaTables,
         clock: Clock,
         file_bytes_target: int,
@@ -51,6 +86,7 @@ class Upkeep:
         self._engine = engine
         self._targets = targets
         self._commits = commits
+        self._purging = purging
         self._snapshots = snapshots
         self._clock = clock
         self._file_bytes_target = file_bytes_target
@@ -60,52 +96,100 @@ class Upkeep:
     ) -> Rewritten:
         """Write small files again as larger ones, or all rows in the order of ``z_order``.
 
+        Rows that tombstones hide are removed for good, and the tombstones are done with then.
         ``file_bytes`` is the size that the files aim at, None the one of the settings.
         """
         target = self._targets.to_maintain(request, command.target)
-
-        def attempt() -> Rewritten:
-            head = self._commits.head(target.path, name=target.name, with_files=True)
-            # Taken after it, so that it holds every file that is chosen.
-            pin = self._targets.pin(request, target)
-            files = self._chosen(command, head, file_bytes)
-            if not files:
-                return Rewritten(0, 0)
-            written = self._engine.write(
-                query_of(bound),
-                WriteTarget(
-                    str(target.path),
-                    head.schema,
-                    head.partition_columns,
-                    pin=pin,
-                    chosen=upkeep.uris_of(target.path, files),
-                    file_bytes=file_bytes,
-                ),
-                is_cancelled=request.is_cancelled,
+        done = Rewritten()
+        for _ in range(PURGE_ROUNDS_MAX):
+            work = _Work(request, command, bound, target, file_bytes)
+            found = retried(
+                lambda: self._commits.rewriting(target.path), partial(self._optimize, work)
             )
-            change = Change(
-                "OPTIMIZE",
-                author_of(request),
-                adds=data_files(written),
-                removes=written.removed,
-                parameters={"zOrderBy": ",".join(command.z_order)} if command.z_order else {},
-                data_change=False,
-                table_id=head.table_id,
-                schema=head.schema,
-                read_version=head.version,
-            )
-            commit(request, self._commits, target, change)
-            return _rewritten(files)
-
-        return retried(lambda: self._commits.rewriting(target.path), attempt)
+            done = done.with_more(found)
+            if found.tombstones is not None:
+                break
+            # Others added to the table meanwhile: only the purge is left to be done.
+            command = replace(command, z_order=())
+        return done
 
     def optimizable(
-        self, request: Request, command: Optimize, *, file_bytes: int | None = None
+        self, request: Request, command: Optimize, bound: Bound, *, file_bytes: int | None = None
     ) -> Rewritten:
-        """Return what ``optimize`` would write again, as the table is now."""
+        """Return what ``optimize`` would write again and remove, as the table is now."""
         target = self._targets.to_maintain(request, command.target)
+        return self._optimize(_Work(request, command, bound, target, file_bytes, is_dry=True))
+
+    def _optimize(self, work: _Work) -> Rewritten:
+        """Do it once; ``tombstones`` None says that more rows came in, which were not asked."""
+        request, target = work.request, work.target
         head = self._commits.head(target.path, name=target.name, with_files=True)
-        return _rewritten(self._chosen(command, head, file_bytes))
+        # Taken after it, so that it holds every file that is chosen.
+        pin = self._targets.pin(request, target, is_changing=not work.is_dry)
+        purge = self._purging.of(target.ref, head)
+        files = self._chosen(work.command, head, work.file_bytes)
+        if not files and purge is None:
+            return Rewritten(tombstones=0)
+        if purge is None and work.is_dry:
+            return _rewritten(files, tombstones=0)
+        if purge is not None and pin.version != head.version:
+            raise errors.Conflict(
+                f"the table {target.name} was changed by another writer meanwhile"
+            )
+        written = self._engine.write(
+            query_of(work.bound),
+            WriteTarget(
+                str(target.path),
+                head.schema,
+                head.partition_columns,
+                pin=pin,
+                chosen=upkeep.uris_of(target.path, files),
+                file_bytes=work.file_bytes,
+                purges=0 if purge is None else purge.stamp,
+                is_dry=work.is_dry,
+            ),
+            is_cancelled=request.is_cancelled,
+        )
+        removed = frozenset(written.removed)
+        uris = upkeep.uris_of(target.path, head.files or ())
+        replaced = [
+            file for file, uri in zip(head.files or (), uris, strict=True) if uri in removed
+        ]
+        done = _rewritten(replaced, rows=written.deleted, tombstones=0)
+        if work.is_dry:
+            count = 0 if purge is None else purge.state.count
+            return replace(done, tombstones=count)
+        return replace(done, tombstones=self._commit(work, head, written, purge))
+
+    def _commit(self, work: _Work, head: Head, written: Written, purge: Purge | None) -> int | None:
+        """Commit what was written; return how many tombstones are done with, None for not yet."""
+        request, command, target = work.request, work.command, work.target
+        change = Change(
+            "OPTIMIZE",
+            author_of(request),
+            adds=data_files(written),
+            removes=written.removed,
+            parameters={"zOrderBy": ",".join(command.z_order)} if command.z_order else {},
+            data_change=bool(written.deleted),
+            table_id=head.table_id,
+            schema=head.schema,
+            read_version=head.version,
+        )
+        if purge is None:
+            commit(request, self._commits, target, change)
+            return 0
+        with self._purging.finishing(purge):
+            if change.adds or change.removes:
+                version = commit(request, self._commits, target, change).version
+                is_last = version == head.version + 1
+            else:
+                target.check(())
+                is_last = not upkeep.is_overtaken(target.path, head.version)
+            if not is_last:
+                return None
+            actor = request.principal.username
+            self._purging.finish(purge, target.path, head=head, written=written, actor=actor)
+            return purge.state.count
 
     def _chosen(
         self, command: Optimize, head: Head, file_bytes: int | None
@@ -162,8 +246,11 @@ class Upkeep:
                 idempotency_key=request.idempotency_key,
                 name=target.name,
             )
+            # What the files hide must be hidden before they are seen.
+            paths = frozenset(file.key for file in change.restores)
+            self._purging.settle(target.ref, paths, actor=request.principal.username)
             commit(request, self._commits, target, change)
 
 
-def _rewritten(files: Sequence[ActiveFile]) -> Rewritten:
-    return Rewritten(len(files), sum(file.size for file in files))
+def _rewritten(files: Sequence[ActiveFile], *, rows: int = 0, tombstones: int) -> Rewritten:
+    return Rewritten(len(files), sum(file.size for file in files), rows, tombstones)

@@ -136,6 +136,13 @@ def check_removal(state: LogState, *, data_change: bool, name: str) -> None:
         raise _refused(name, "it has deletion vectors", only="appended to")
 
 
+def keeps_rows(metadata: TableMetadata) -> bool:
+    """Whether the settings of a table forbid to take rows out of it here."""
+    return _is_on(metadata.configuration, _APPEND_ONLY) or _is_on(
+        metadata.configuration, _CHANGE_FEED
+    )
+
+
 def _is_on(settings: Mapping[str, str], key: str) -> bool:
     return settings.get(key, "false").strip().lower() == "true"
 

@@ -18,7 +18,7 @@ from flight_server.storage.commits import Commits
 from flight_server.storage.delta import table_folder
 from flight_server.storage.delta_actions import ActiveFile, millis
 from flight_server.storage.heads import Head, check_writable, definition
-from flight_server.storage.log import commit_path, list_log, mark_of
+from flight_server.storage.log import LOG_FOLDER, commit_path, list_log, mark_of
 from flight_server.storage.replay import LogState, checkpoint_actions, read_entry, read_state
 from flight_server.storage.snapshots import file_uri, no_version
 
@@ -173,6 +173,38 @@ def _removed(state: LogState, name: str) -> dict[str, int]:
         if mark is not None:
             note(read_entry(state.folder, version, name), mark.mtime_ns // 1_000_000)
     return removed
+
+
+def is_overtaken(path: Path, version: int) -> bool:
+    """Whether a table has a version after this one."""
+    return mark_of(commit_path(f"{table_folder(path)}/{LOG_FOLDER}", version + 1)) is not None
+
+
+def files_before(path: Path, *, version: int, active: Iterable[str], name: str) -> tuple[str, ...]:
+    """Return the data files that states up to a version may need and are still there, but for some.
+
+    ``active`` are those, as paths on disk below the table's folder, like the answer. Raises
+    Unavailable (``table_damaged``).
+    """
+    root = table_folder(path)
+    listing = list_log(f"{root}/{LOG_FOLDER}", name)
+    found: set[str] = set()
+
+    def note(actions: Iterable[Mapping[str, Any]]) -> None:
+        found.update(unquote(str(each["add"]["path"])) for each in actions if each.get("add"))
+
+    for number in listing.commits:
+        if number <= version:
+            note(read_entry(listing.folder, number, name))
+    covered = -1
+    for base in sorted(listing.checkpoints):
+        # Of others the entries before them say the same.
+        if base <= version and any(n not in listing.commits for n in range(covered + 1, base + 1)):
+            covered = base
+            for actions in checkpoint_actions(listing.folder, base, name=name, with_files=True):
+                note(actions)
+    found.difference_update(active)
+    return tuple(sorted(key for key in found if os.path.exists(f"{root}/{key}")))  # noqa: PTH110 - thousands
 
 
 def _files(root: str) -> Iterator[tuple[str, int]]:
