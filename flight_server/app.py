@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from flight_server import errors
-from flight_server.assembly import Parts, Roots, buckets, build_use_cases, log_path
+from flight_server.assembly import Roots, build_use_cases
 from flight_server.audit.log import AuditLog, LogOptions, audit_folder
 from flight_server.auth.keys import KeyRing, load_keys
 from flight_server.auth.refresh import RefreshTokens
@@ -32,6 +32,7 @@ from flight_server.ops.sections import cores
 from flight_server.ops.settings import Settings, WhenUnwritable
 from flight_server.ops.signing import key_sources, open_external
 from flight_server.ops.tracing import open_traces
+from flight_server.parts import Parts, buckets, log_path
 from flight_server.protocol.tickets import Sealer, derive_key
 from flight_server.rpc.border import InFlight
 from flight_server.rpc.middleware import CallerMiddlewareFactory
@@ -40,12 +41,14 @@ from flight_server.service import governed
 from flight_server.service.auditing import AuditOptions, Auditor
 from flight_server.service.guard import Guard
 from flight_server.service.observing import Observing, Traces
+from flight_server.service.own_bucket import make_rule_tables
 from flight_server.service.recording import Recorder
 from flight_server.service.sessions import Sessions
 from flight_server.service.signin import SignIn
 from flight_server.service.standing import AccountStanding
 from flight_server.storage.roots import StateLock
 from flight_server.telemetry.meters import Meters
+from policies.decide import SYSTEM_BUCKET
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,8 @@ class Gateway:
         self.first_password = stores.users.bootstrap(
             None if settings.admin.password is None else settings.admin.password.get_secret_value()
         )
+        if SYSTEM_BUCKET not in self._roots.read_only:
+            make_rule_tables(settings.storage.system_path, self._clock)
         self._pool.start()
         try:
             # Its lock would be shared with workers that are forked later: they start from a

@@ -10,74 +10,35 @@ from pathlib import Path
 import pyarrow as pa
 
 from flight_server import errors
-from flight_server.audit.log import audit_folder
-from flight_server.audit.table import TABLE_FOLDER
-from flight_server.auth.stores import Stores
-from flight_server.catalog.rulebook import Rulebook
-from flight_server.clock import Clock
-from flight_server.engine.base import Engine
-from flight_server.ops import policy_reading, rights
+from flight_server.actions_assembly import build_own
 from flight_server.ops.settings import Settings
+from flight_server.parts import Parts, buckets, log_path
 from flight_server.protocol.sql_info import Abilities
-from flight_server.protocol.tickets import Sealer
-from flight_server.rpc.action_shapes import UseCases as OwnUseCases
 from flight_server.rpc.catalog import CatalogReplies
 from flight_server.rpc.server import UseCases
 from flight_server.service import governed
-from flight_server.service.accounts import Accounts, Registration
 from flight_server.service.changes import Changes
-from flight_server.service.consents import Consents, KeptConsents
 from flight_server.service.definitions import Definitions
-from flight_server.service.grants import Grants
 from flight_server.service.guard import Guard
-from flight_server.service.keyed_tombstones import KeyedTombstones
-from flight_server.service.limits import Limits
 from flight_server.service.loads import Loads
 from flight_server.service.making import Making
 from flight_server.service.permits import Permits
-from flight_server.service.policy_questions import PolicyQuestions
 from flight_server.service.purging import Purging
 from flight_server.service.queries import Queries, QueryLimits
 from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
-from flight_server.service.shapes import Shapes
-from flight_server.service.signin import SignIn
-from flight_server.service.standing import Standing
 from flight_server.service.statements import Statements
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
-from flight_server.service.tombstones import Tombstones
 from flight_server.service.upkeep import Upkeep
-from flight_server.service.usage import Log, Records, Usage
-from flight_server.service.user_administration import UserAdministration
 from flight_server.service.writes import Writes
 from flight_server.storage.commits import Commits
 from flight_server.storage.creation import Creation
 from flight_server.storage.files import DataFileWriter, FileOptions
 from flight_server.storage.locations import Location
 from flight_server.storage.roots import RootLock, clean
-from flight_server.telemetry.meters import Meters
 from policies.decide import SYSTEM_BUCKET
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the use cases are made of."""
-
-    settings: Settings
-    engine: Engine
-    sealer: Sealer
-    clock: Clock
-    random_bytes: Callable[[int], bytes]
-    read_only: frozenset[str]
-    rules: Rulebook
-    limits: Limits
-    audit: Log
-    standing: Standing
-    stores: Stores
-    signin: SignIn
-    meters: Meters
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +53,7 @@ def build_use_cases(parts: Parts) -> Built:
     """Build everything between the wire and the engine."""
     settings, clock = parts.settings, parts.clock
     located = buckets(settings)
-    found = governed.build(
-        located,
-        parts.rules.book,
-        clock,
-        narrowing=parts.rules.narrowing,
-        log_path=log_path(settings),
-    )
+    found = _governed(parts, located)
     sessions = Sessions(
         found.browser, _session_limits(settings), clock=clock, random_bytes=parts.random_bytes
     )
@@ -115,14 +70,8 @@ def build_use_cases(parts: Parts) -> Built:
         running,
         targets=targets,
         writes=Writes(parts.engine, targets, commits),
-        definitions=Definitions(
-            parts.engine,
-            queries,
-            targets,
-            permits=permits,
-            registry=found.registry,
-            commits=commits,
-            making=making,
+        definitions=_definitions(
+            parts, found, queries, targets=targets, permits=permits, commits=commits, making=making
         ),
         upkeep=upkeep,
     )
@@ -131,63 +80,66 @@ def build_use_cases(parts: Parts) -> Built:
     use_cases = UseCases(
         statements=statements,
         queries=queries,
-        loads=Loads(
-            targets,
-            making,
-            commits,
-            running=running,
-            writers=_writers(parts),
-            engine=parts.engine,
-        ),
+        loads=_loads(parts, targets, making, commits, running=running),
         catalog=CatalogReplies(found.browser, _abilities(parts, located)),
         sessions=sessions,
-        own=OwnUseCases(
-            running,
-            tables,
-            TableUpkeep(upkeep, targets, running),
-            _accounts(parts, sessions),
-            usage=_usage(parts, running),
-            grants=_grants(parts, found),
-            questions=_questions(parts, found, targets),
-            tombstones=_tombstones(parts, found, targets),
-            consents=_consents(parts, found),
+        own=build_own(
+            parts,
+            found,
+            permits,
+            tables=tables,
+            upkeep=upkeep,
+            targets=targets,
+            sessions=sessions,
+            running=running,
         ),
         limits=parts.limits,
     )
     return Built(use_cases, _guard(parts, found, running))
 
 
-def _consents(parts: Parts, found: governed.Governed) -> Consents:
-    assert found.keys is not None  # noqa: S101  as below
-    return Consents(
-        KeptConsents(found.keys.consents), book=parts.rules.book, buckets=found.registry.buckets
+def _governed(parts: Parts, located: Mapping[str, Location]) -> governed.Governed:
+    return governed.build(
+        located,
+        parts.rules.book,
+        parts.clock,
+        narrowing=parts.rules.narrowing,
+        log_path=log_path(parts.settings),
     )
 
 
-def _tombstones(parts: Parts, found: governed.Governed, targets: Targets) -> Tombstones:
-    assert found.keys is not None  # noqa: S101  the server's own bucket is always among them
-    return Tombstones(
-        KeyedTombstones(found.keys.tombstones),
+def _loads(
+    parts: Parts, targets: Targets, making: Making, commits: Commits, *, running: Running
+) -> Loads:
+    return Loads(
         targets,
-        found.browser,
+        making,
+        commits,
+        running=running,
+        writers=_writers(parts),
+        engine=parts.engine,
+    )
+
+
+def _definitions(
+    parts: Parts,
+    found: governed.Governed,
+    queries: Queries,
+    *,
+    targets: Targets,
+    permits: Permits,
+    commits: Commits,
+    making: Making,
+) -> Definitions:
+    return Definitions(
+        parts.engine,
+        queries,
+        targets,
+        permits=permits,
         registry=found.registry,
-        opener=found.opener,
-        book=parts.rules.book,
+        commits=commits,
+        making=making,
     )
-
-
-def _grants(parts: Parts, found: governed.Governed) -> Grants:
-    return Grants(
-        parts.rules,
-        parts.stores.users,
-        shapes=Shapes(found.registry, found.opener),
-        buckets=found.registry.buckets,
-    )
-
-
-def _questions(parts: Parts, found: governed.Governed, targets: Targets) -> PolicyQuestions:
-    explains = policy_reading.explainer(parts.settings, found, parts.clock)
-    return PolicyQuestions(explains, found.browser, book=parts.rules.book, named=targets.named)
 
 
 def _guard(parts: Parts, found: governed.Governed, running: Running) -> Guard:
@@ -198,28 +150,6 @@ def _guard(parts: Parts, found: governed.Governed, running: Running) -> Guard:
         policy_version=parts.rules.version,
         clock=parts.clock,
     )
-
-
-def _accounts(parts: Parts, sessions: Sessions) -> Accounts:
-    auth = parts.settings.auth
-    parts.stores.sessions.when_ended(sessions.end_signed_in)
-    administration = UserAdministration(
-        parts.stores,
-        clock=parts.clock,
-        token_seconds=auth.token_seconds_max,
-        ended=sessions.end_signed_in,
-    )
-    return Accounts(
-        parts.stores,
-        parts.signin,
-        administration=administration,
-        registration=Registration(is_open=auth.registration, pending_max=auth.pending_max),
-    )
-
-
-def _usage(parts: Parts, running: Running) -> Usage:
-    records = Records(parts.engine)
-    return Usage(records, parts.audit, parts.stores.users, running=running, clock=parts.clock)
 
 
 def _targets(
@@ -359,13 +289,3 @@ class Roots:
         for lock in self._locks:
             lock.close()
         self._locks.clear()
-
-
-def log_path(settings: Settings) -> Path:
-    """Return the folder of the audit table, which this server alone writes."""
-    return audit_folder(settings.storage.state_path) / TABLE_FOLDER
-
-
-def buckets(settings: Settings) -> dict[str, Location]:
-    """Return where all buckets lie; see ``ops.rights.buckets``."""
-    return rights.buckets(settings)

@@ -14,9 +14,12 @@ from flight_server.service.accounts import Accounts
 from flight_server.service.consents import Consents
 from flight_server.service.grants import Grants
 from flight_server.service.policy_questions import PolicyQuestions
+from flight_server.service.previews import Previews
 from flight_server.service.recording import Effect
 from flight_server.service.request import Request
+from flight_server.service.rules import Rules
 from flight_server.service.running import Running
+from flight_server.service.safe_views import ViewRules
 from flight_server.service.table_changes import TableChanges
 from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.tombstones import Tombstones
@@ -62,6 +65,10 @@ class UseCases:
     accounts: Accounts
     usage: Usage
     grants: Grants
+    rules: Rules
+    views: ViewRules
+    previews: Previews
+    rotate_hash_key: Callable[[], None]
     questions: PolicyQuestions
     tombstones: Tombstones
     consents: Consents

@@ -18,8 +18,10 @@ from flight_server.rpc.audit_actions import AUDIT_ACTIONS
 from flight_server.rpc.consent_actions import CONSENT_ACTIONS
 from flight_server.rpc.grant_actions import GRANT_ACTIONS
 from flight_server.rpc.policy_actions import POLICY_ACTIONS
+from flight_server.rpc.rule_actions import RULE_ACTIONS
 from flight_server.rpc.table_actions import TABLE_ACTIONS
 from flight_server.rpc.tombstone_actions import TOMBSTONE_ACTIONS
+from flight_server.rpc.view_actions import VIEW_ACTIONS
 from flight_server.service.json_rows import Number
 from flight_server.service.recording import RESOURCE_CHARACTERS_MAX, Detail, Effect
 from flight_server.service.request import Request
@@ -54,20 +56,28 @@ _RECORDED = (
     "action",
     "actor",
     "at",
+    "base",
+    "column",
     "columns",
     "custom_roles",
     "dry_run",
     "effect",
+    "except_roles",
     "expires_at",
     "expires_in_seconds",
     "from",
     "given",
     "idempotency_key",
+    "label",
+    "path",
     "privilege",
     "purpose",
+    "purposes",
     "reason",
+    "redaction",
     "retention_hours",
     "role",
+    "tag",
     "row_key_column",
     "tier",
     "timestamp",
@@ -118,11 +128,13 @@ OWN_ACTIONS: Mapping[str, Shape] = {
         '{"query_id", "status"}',
     ),
     **GRANT_ACTIONS,
+    **RULE_ACTIONS,
     **TABLE_ACTIONS,
     **TOMBSTONE_ACTIONS,
     **CONSENT_ACTIONS,
     **ACCOUNT_ACTIONS,
     **AUDIT_ACTIONS,
+    **VIEW_ACTIONS,
     **POLICY_ACTIONS,
 }
 
