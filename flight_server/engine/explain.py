@@ -1,4 +1,10 @@
-"""Takes server paths out of the plans that EXPLAIN shows; files keep their names in the table."""
+"""What EXPLAIN shows: the plan of the caller's own query, and nothing of what lies below it.
+
+For whoever is no administrator, and for everybody over tables that hide something of their rows,
+the query is planned over stand-ins: tables of the same columns without rows, files or policies. So
+there is nothing in the plan that could tell of them. For others the tables are the real ones;
+server paths are taken out, files keep their names in the table.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +13,34 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 import pyarrow as pa
+from datafusion.catalog import Table
+from pyarrow.dataset import dataset
 
 from flight_server.engine.base import FileScan, Scan, files_of
+from flight_server.errors import Unsupported
+from flight_server.sql.lexer import heard
 
+# How the plan shows the scan of a stand-in.
+_OF_STAND_IN = re.compile(r"DatasetExec: number_of_fragments=\d+, ")
+_OPTIONS = frozenset({"ANALYZE", "VERBOSE", "FORMAT"})
 _FILE_GROUPS = re.compile(r"file_groups=\{.*?\]\]\}", re.DOTALL)
 _DIRECTORIES = re.compile(r"[^\[\],{}]*/")
+
+
+def stand_in(schema: pa.Schema) -> Table:
+    """Return a table of these columns that the planner knows nothing else of, no number of rows."""
+    return Table(dataset(schema.empty_table()))
+
+
+def refuse_analysis(sql: str) -> None:
+    """Raise Unsupported for EXPLAIN ANALYZE, which runs a query to tell what it met."""
+    for token in heard(sql)[1:]:
+        if token.upper == "ANALYZE":
+            raise Unsupported(
+                "EXPLAIN ANALYZE is for administrators, and for tables of which they see all"
+            )
+        if token.upper not in _OPTIONS:
+            return
 
 
 def redacted(batch: pa.RecordBatch, scans: Iterable[Scan]) -> pa.RecordBatch:
@@ -49,6 +78,7 @@ def _clean(text: str | None, folders: Iterable[str]) -> str | None:
         return None
     for folder in folders:
         text = text.replace(folder, "")
+    text = _OF_STAND_IN.sub("TableScan: ", text)
     return _FILE_GROUPS.sub(lambda found: _without_folders(found[0]), text)
 
 

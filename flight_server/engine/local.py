@@ -32,7 +32,7 @@ from flight_server.engine.base import (
     Written,
 )
 from flight_server.engine.checking import count_refused
-from flight_server.engine.explain import redacted
+from flight_server.engine.explain import redacted, refuse_analysis
 from flight_server.engine.faults import Stage
 from flight_server.engine.lookup import Lookup
 from flight_server.engine.output import bounded, conform, plain_frame, plain_schema
@@ -56,8 +56,6 @@ from flight_server.errors import (
     Cancelled,
     InvalidRequest,
     LakeflightError,
-    PermissionDenied,
-    Unsupported,
 )
 from flight_server.sql.grammar import is_query
 from flight_server.sql.placeholders import count_parameters
@@ -131,8 +129,8 @@ class LocalEngine:
         Of a statement that changes rows it only says what can be bound to its placeholders.
 
         Raises what ``Tables`` raises, InvalidRequest for a statement that cannot be planned,
-        Unsupported for one that is no query, PermissionDenied for EXPLAIN by others than
-        administrators.
+        Unsupported for one that is no query, and for EXPLAIN ANALYZE where that would tell of rows
+        that the caller may not see.
         """
         if not is_query(query.sql):
             types = parameter_types(self._planner, Job(query, {}, is_cancelled))
@@ -249,8 +247,6 @@ class LocalEngine:
             schema=query.schema,
             username=query.principal.username,
         )
-        if statement.kind is StatementKind.EXPLAIN and not query.principal.is_admin:
-            raise PermissionDenied("EXPLAIN is for administrators")
         count = count_parameters(statement.sql)
         try:
             planned = self._plan_anew(query, statement, is_bound=is_bound, placeholders=count)
@@ -298,7 +294,13 @@ class LocalEngine:
         values: Mapping[str, Any] | None = None,
         placeholders: int = 0,
     ) -> Planned:
-        lookup = Lookup(self._tables, query, register=self._register, is_bound=is_bound)
+        lookup = Lookup(
+            self._tables,
+            query,
+            register=self._register,
+            is_bound=is_bound,
+            is_explained=statement.kind is StatementKind.EXPLAIN,
+        )
         if statement.must_exist is not None:
             lookup.open(statement.must_exist)
         with our_errors(Stage.PLANNING, is_rewritten=statement.is_rewritten, lookup=lookup):
@@ -315,8 +317,8 @@ class LocalEngine:
                 plans = (frame.logical_plan(), optimized)
                 types = parameters.placeholder_types(plans, placeholders)
             frame = plain_frame(frame, raw)
-        if statement.kind is StatementKind.EXPLAIN and lookup.narrows:
-            raise Unsupported("EXPLAIN of a table that policies narrow is not supported")
+        if lookup.is_shape_only:
+            refuse_analysis(statement.sql)
         is_small = statement.kind is StatementKind.QUERY and is_no_larger_than_its_text(optimized)
         return Planned(
             frame,

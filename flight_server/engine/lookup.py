@@ -23,6 +23,7 @@ from flight_server.engine.base import (
     Tables,
     ViewScan,
 )
+from flight_server.engine.explain import stand_in
 from flight_server.errors import Conflict, LakeflightError, NotFound
 from flight_server.sql.names import DEFAULT, AsOf, parse_versioned_name
 from flight_server.sql.statements import Statement
@@ -45,7 +46,8 @@ class Lookup:
     ``register`` turns a governed table into one of the session, ``is_fenced`` tells in which form.
     With ``is_bound`` a name without a pin is a Conflict. ``awaited`` are views met that are no
     tables of the session yet, ``views`` those that are, or the reason why not. ``is_timeless`` and
-    ``is_repeatable`` speak of the views used, as a ``Statement`` does of itself.
+    ``is_repeatable`` speak of the views used, as a ``Statement`` does of itself. For an EXPLAIN
+    tables may be given in their shape only, see ``engine.explain``.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Lookup:
         *,
         register: Register,
         is_bound: bool,
+        is_explained: bool = False,
     ) -> None:
         self._tables = tables
         self._query = query
@@ -67,6 +70,8 @@ class Lookup:
         self.views: dict[TableRef, Table | LakeflightError] = {}
         self._used: list[Statement] = []
         self.is_fenced = False
+        self.is_explained = is_explained
+        self.is_shape_only = is_explained and not query.principal.is_admin
 
     @property
     def pins(self) -> tuple[Pin, ...]:
@@ -97,6 +102,12 @@ class Lookup:
         return any(isinstance(table.scan, GovernedScan) for table in self.opened.values())
 
     @property
+    def hides(self) -> bool:
+        """Whether a table opened holds what the caller may not see."""
+        scans = [table.scan for table in self.opened.values()]
+        return any(isinstance(scan, GovernedScan | FencedScan) for scan in scans)
+
+    @property
     def is_behind_fence(self) -> bool:
         """Whether a table opened lies behind a fence."""
         return any(
@@ -114,6 +125,11 @@ class Lookup:
         self.is_fenced = True
         self.views.clear()
 
+    def leave_shapes(self) -> None:
+        """Give tables that only have the columns of those opened; plan views again."""
+        self.is_shape_only = True
+        self.views.clear()
+
     def begin(self) -> None:
         """Forget what an attempt to plan has met."""
         self.failure = None
@@ -128,7 +144,7 @@ class Lookup:
         query = replace(self._query, bucket=view.bucket, schema=view.schema, temporary=None)
         inner = Lookup(self._tables, query, register=self._register, is_bound=self._is_bound)
         inner.opened, inner.views, inner._used = self.opened, self.views, self._used
-        inner.is_fenced = self.is_fenced
+        inner.is_fenced, inner.is_shape_only = self.is_fenced, self.is_shape_only
         return inner
 
     def open(self, ref: TableRef) -> GovernedTable:
@@ -152,7 +168,8 @@ class Lookup:
             opened = self.open(self._resolved(ref))
             if isinstance(opened.scan, ViewScan):
                 return self._view(opened.pin.ref, opened.scan)
-            return self._register(opened, is_fenced=self.is_fenced)
+            made = self._register(opened, is_fenced=self.is_fenced)
+            return stand_in(made.schema) if self.is_shape_only else made
         except NotFound as error:
             # The planner also asks for names that turn out to be those of the statement's own
             # parts.

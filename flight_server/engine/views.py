@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from datafusion import DataFrame, SessionContext, col
 from datafusion.catalog import Table
 from datafusion.plan import LogicalPlan
+
+from flight_server.engine import groups
+from flight_server.engine.base import ViewScan
+from flight_server.engine.explain import stand_in
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.leakproof import is_leakproof
 from flight_server.engine.lookup import Lookup, LookupCatalogs
@@ -22,11 +26,8 @@ from flight_server.engine.session import READ_ONLY, without_filters_from_running
 from flight_server.errors import InvalidRequest, LakeflightError, NotFound, Unsupported
 from flight_server.sql.names import quoted
 from flight_server.sql.statements import StatementKind, read_statement
-from policies.names import TableRef
-
-from flight_server.engine import groups
-from flight_server.engine.base import ViewScan
 from policies.lens import Readable
+from policies.names import TableRef
 
 VIEWS_DEPTH_MAX = 16
 _RECURSIVE = "view_recursive"
@@ -47,6 +48,9 @@ class ViewPlanner:
         of ``lookup``. Raises what it raises; ``lookup.failure`` then says what a name met, such as
         NotFound, or InvalidRequest for a view that cannot be planned, naming the view.
         """
+        if lookup.is_explained:
+            frame = self._explained(plan, lookup)
+            return frame, frame.optimized_logical_plan()
         frame = self._whole(plan, lookup)
         optimized = frame.optimized_logical_plan()
         if lookup.narrows and not is_leakproof(self.ctx, optimized):
@@ -57,6 +61,14 @@ class ViewPlanner:
             # A filter that a join or a sort makes as it runs passes the limit that is the fence.
             frame = without_filters_from_running(self.ctx, frame)
         return frame, optimized
+
+    def _explained(self, plan: Callable[[], DataFrame], lookup: Lookup) -> DataFrame:
+        """Return what ``plan`` returns, without anything of tables that hide something."""
+        frame = self._plan(plan, lookup, within=())
+        if lookup.hides and not lookup.is_shape_only:
+            lookup.leave_shapes()
+            frame = self._plan(plan, lookup, within=())
+        return frame
 
     def _whole(self, plan: Callable[[], DataFrame], lookup: Lookup) -> DataFrame:
         """Return what ``plan`` returns, without what only leaves in larger groups."""
@@ -100,7 +112,8 @@ class ViewPlanner:
             if len(set(names)) < len(names):
                 raise InvalidRequest("two of its columns have one name")
             frame = _readable(frame, names, view.readable)
-            return Table(frame)
+            is_closed = lookup.is_shape_only and not view.is_open
+            return stand_in(frame.schema()) if is_closed else Table(frame)
         except Exception as error:
             failure = inner.failure or translate(error, stage=Stage.PLANNING, is_rewritten=True)
             if not isinstance(failure, LakeflightError):

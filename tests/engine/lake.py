@@ -129,6 +129,12 @@ class Session:
     def values(self, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row.values()) for row in self.rows(sql).to_pylist()]
 
+    def physical_plan(self, sql: str, *, principal: Principal = ADMIN) -> str:
+        """The plan that runs, which EXPLAIN does not show of tables that hide something."""
+        asked = query(sql, principal)
+        planned = self.engine._plan(asked, is_bound=False, is_cancelled=never)
+        return planned.frame.execution_plan().display_indent()
+
 
 def query(sql: str, principal: Principal = ADMIN, *, pins: Sequence[Pin] = ()) -> Query:
     return Query(sql, principal, "lake", "main", tuple(pins))
