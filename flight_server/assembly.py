@@ -29,7 +29,6 @@ from flight_server.service.running import Running
 from flight_server.service.sessions import SessionLimits, Sessions
 from flight_server.service.statements import Statements
 from flight_server.service.table_changes import TableChanges
-from flight_server.service.table_upkeep import TableUpkeep
 from flight_server.service.targets import Targets
 from flight_server.service.upkeep import Upkeep
 from flight_server.service.writes import Writes
