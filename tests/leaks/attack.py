@@ -51,13 +51,13 @@ class Attack:
 def attacks(case: Case, *, is_full: bool) -> Iterator[Attack]:
     """Return every shape on every target of a case, and on the first one in the other ways too.
 
-    Unless ``is_full``, each of the other ways takes half of the shapes, the next one the others.
+    Unless ``is_full``, each of the other ways takes a third of the shapes, the next one others.
     """
     for number, target in enumerate(case.targets):
         for turn, way in enumerate(WAYS):
             if turn and number and not is_full:
                 continue
-            shapes = SHAPES if is_full or not turn else SHAPES[turn % 2 :: 2]
+            shapes = SHAPES if is_full or not turn else SHAPES[turn % 3 :: 3]
             for shape in shapes:
                 yield Attack(case, way, target, shape)
 
@@ -90,6 +90,8 @@ class Attacker:
             return False
         if governed.said == left.said:
             return True
+        if attack.way.is_early and attack.case.rules.views and governed.said[0] == "conflict":
+            return True  # a view that was changed ends what was begun before
         # In which order conditions are asked of rows that are seen depends on the plan.
         return governed.said == self._ask(attack, shape, LEFT, who=FENCED).said
 

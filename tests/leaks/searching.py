@@ -30,7 +30,7 @@ def leaked(received: bytes) -> bool:
 class Outcome:
     """What somebody got: rows in any order or an error, and every byte that came."""
 
-    said: object
+    said: tuple[object, ...]
     received: bytes
 
     def is_clean(self) -> bool:
@@ -56,9 +56,9 @@ def of_error(error: Exception) -> Outcome:
     """Return the outcome of a query that failed."""
     if isinstance(error, LakeflightError):
         text = "\n".join((error.code, error.message, repr(error.args)))
-        said: object = (error.code, _alike(error.message))
+        said: tuple[object, ...] = (error.code, _alike(error.message))
     else:
-        text, said = repr(error), type(error).__name__
+        text, said = repr(error), (type(error).__name__,)
     return Outcome(said, text.encode())
 
 

@@ -22,7 +22,7 @@ SELECT id FROM {t} WHERE {c} IS NOT DISTINCT FROM {text} OR {n} = 0
 SELECT count(*) AS n FROM {t} WHERE {c} IS NULL OR {n} IS NULL
 SELECT count(*) AS n, count({c}) AS c FROM {t} WHERE id % 3 = 1
 SELECT id FROM {t} WHERE TRY_CAST({c} AS INT) IS NULL
-SELECT id FROM {t} WHERE to_timestamp({c}) > to_timestamp(0)
+SELECT id FROM {t} WHERE to_timestamp(coalesce({c}, '2026-01-01')) > to_timestamp(0)
 SELECT id FROM {t} WHERE arrow_cast({c}, 'Int8') = 7
 SELECT id FROM {t} WHERE NOT (strpos({c}, 'SECRET') = 0)
 SELECT id FROM {t} WHERE {c} = 7
@@ -54,7 +54,7 @@ SELECT id, nosuch FROM {t}
 SELECT id, nosuch({c}) AS x FROM {t}
 SELECT id, {c} + {n} AS x FROM {t}
 SELECT id, split_part({c}, 'z', 2) AS x, translate({c}, 'SECRT', '12345') AS y FROM {t}
-SELECT id, date_bin(INTERVAL '1 day', to_timestamp({c})) AS x FROM {t}
+SELECT id, date_bin(INTERVAL '1 day', to_timestamp(coalesce({c}, '2026-01-01'))) AS x FROM {t}
 
 -- Groups
 SELECT {c}, count(*) AS n FROM {t} GROUP BY {c}
@@ -84,7 +84,7 @@ SELECT id, lag({c}) OVER (ORDER BY id) AS a, lead({n}, 2) OVER (ORDER BY id) AS 
 SELECT id, sum(1 / {n}) OVER (PARTITION BY grp ORDER BY id ROWS 2 PRECEDING) AS s FROM {t}
 SELECT id, rank() OVER (ORDER BY {c}, id) AS r, nth_value({c}, 2) OVER (ORDER BY id) AS v FROM {t}
 SELECT id, ntile(4) OVER (ORDER BY {n}, id) AS r FROM {t} WHERE CAST({c} AS INT) > 0
-SELECT id FROM {t} WHERE {c} LIKE '7%' AND CAST({c} AS INT) > 0 ORDER BY id LIMIT 1
+SELECT id FROM {t} WHERE CASE WHEN {c} LIKE '7%' THEN CAST({c} AS INT) > 0 ELSE id > 2 END ORDER BY id LIMIT 1
 
 -- Joins
 SELECT a.id, b.x FROM {t} AS a JOIN (VALUES (7), (1)) AS b(x) ON CAST(a.{c} AS INT) = b.x

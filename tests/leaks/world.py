@@ -22,11 +22,11 @@ from flight_server.service.keyed_tombstones import Hiding, KeyedTombstones
 from flight_server.storage.key_sets import KeyEvent, KeyEvents
 from flight_server.storage.key_states import KEY_TYPE
 from flight_server.storage.locations import locate_all
-from policies.names import Principal, Privilege
-from policies.rules import Audience, ColumnPath, Grant, RowFilter, SafeView
+from policies.names import Principal, Privilege, TableRef
+from policies.rules import NULLED, Audience, ColumnMask, ColumnPath, Grant, RowFilter, SafeView
 from tests.lakehouse import write
 from tests.leaks import searching
-from tests.leaks.cases import BUCKET, FENCED, GOVERNED, LEFT, ME, Case, Shown
+from tests.leaks.cases import BUCKET, FENCED, GOVERNED, LEFT, ME, Case, Shown, nothing
 from tests.leaks.rows import SCHEMA
 from tests.leaks.searching import Outcome
 
@@ -112,12 +112,16 @@ class World:
         """Put the rules of all cases."""
         all_rules = [case.rules for case in self._cases]
         made: dict[str, Any] = {"created_at": self._clock.now(), "created_by": None}
-        fences = [
-            RowFilter("all", replace(case.asked_ref, schema=LEFT), "id > -1", _ONLY_FENCED)
+        fences = [RowFilter("all", _left(case), "id > -1", _ONLY_FENCED) for case in self._cases]
+        # What is NULL in each row already, so that the engine knows it as well.
+        nulls = [
+            ColumnMask("_".join(path), _left(case), path, NULLED, _ONLY_FENCED)
             for case in self._cases
+            for path, shown in case.shows.items()
+            if shown is nothing
         ]
         filters = [*fences, *(each for rules in all_rules for each in rules.filters)]
-        masks = [each for rules in all_rules for each in rules.masks]
+        masks = [*nulls, *(each for rules in all_rules for each in rules.masks)]
         labels = [each for rules in all_rules for each in rules.labels]
         self._narrowing.filters.change(lambda _: [filter_row(each, **made) for each in filters])
         self._narrowing.masks.change(lambda _: [mask_row(each, **made) for each in masks])
@@ -169,6 +173,10 @@ class World:
 
 
 _ONLY_FENCED = Audience(user=FENCED.username)
+
+
+def _left(case: Case) -> TableRef:
+    return replace(case.asked_ref, schema=LEFT)
 
 
 def _shown_schema(view: SafeView) -> bytes:
