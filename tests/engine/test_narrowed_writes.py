@@ -144,8 +144,6 @@ def hidden_rows(stored: Rows, seen: Rows) -> Rows:
         if (place - number) % 7 in (0, 3, 5)
     ],
 )
-    ],
-)
 def test_it_does_what_it_would_do_to_a_copy_of_what_is_seen(kind: str, sql: str) -> None:
     with worlds(PARTS, NARROWINGS[kind]) as (ours, copy):
         stored = ours.stored()
