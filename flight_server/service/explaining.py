@@ -22,7 +22,7 @@ from flight_server.errors import InvalidRequest, NotFound, Unsupported
 from flight_server.service.hidden_keys import KeyStores, partition_of
 from flight_server.service.narrowing import Narrower
 from flight_server.service.opening import Opener
-from flight_server.sql.names import AsOf
+from flight_server.sql.names import AsOf, parse_raw_name
 from flight_server.storage.arrow_types import without_metadata
 from policies.book import PolicyBook
 from policies.decide import Decision, decide
@@ -106,6 +106,17 @@ class Explanation:
     trouble: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def rights(self) -> tuple[Privilege, ...]:
+        """What one needs to read it, on ``named``."""
+        is_raw = parse_raw_name(self.asked.table.table) is not None
+        return (Privilege.READ, Privilege.READ_RAW) if is_raw else (Privilege.READ,)
+
+    @property
+    def named(self) -> TableRef:
+        """The table or view that was asked for; with its tombstones, where it was without them."""
+        return without_raw(self.asked.table)
+
 
 @dataclass(frozen=True, slots=True)
 class _State:
@@ -157,6 +168,7 @@ class Explainer:
 
     def exists(self, ref: TableRef) -> bool:
         """Whether there is a table or view of that name now; raises Unavailable."""
+        ref = without_raw(ref)
         return self._registry.find(ref) is not None or self._registry.find_view(ref) is not None
 
     def explain(self, asked: Question) -> Explanation:
@@ -171,9 +183,8 @@ class Explainer:
         user = self._user(asked.user, at)
         if user is None:
             decision = Decision(allowed=False, reason="there was no such account at that time")
-            return Explanation(
-                asked, at, edition, asked.user, None, decision=decision, base=asked.table
-            )
+            base = without_raw(asked.table)
+            return Explanation(asked, at, edition, asked.user, None, decision=decision, base=base)
         principal = replace(user.as_principal(), purpose=asked.purpose)
         found = Explanation(
             asked,
@@ -182,7 +193,7 @@ class Explainer:
             user.username,
             principal,
             decision=_decided(edition.book, principal, user, asked.table),
-            base=asked.table,
+            base=without_raw(asked.table),
         )
         return self._with_view(found, principal)
 
@@ -205,12 +216,13 @@ class Explainer:
     def _with_view(self, found: Explanation, principal: Principal) -> Explanation:
         """Return it with what is seen of the table, and why."""
         book = found.edition.book
-        views = tuple(_chain(book, found.asked.table))
-        base = views[-1].base if views else found.asked.table
+        is_raw = found.named != found.asked.table
+        views = () if is_raw else tuple(_chain(book, found.named))
+        base = views[-1].base if views else found.named
         state = self._state(base, found.at)
         notes = () if state.note is None else (state.note,)
         found = replace(found, base=base, views=views, trouble=state.trouble, notes=notes)
-        if self._counting is not None and state.schema is not None:
+        if self._counting is not None and state.schema is not None and not is_raw:
             found = replace(found, tombstones=self._counting.count(base, found.at))
         if state.schema is None:
             return found
@@ -259,6 +271,12 @@ class Explainer:
             return _State(newest.schema, newest.paths, note=note)
 
 
+def without_raw(ref: TableRef) -> TableRef:
+    """Return the table itself for the name of a table without its tombstones."""
+    name = parse_raw_name(ref.table)
+    return ref if name is None else replace(ref, table=name)
+
+
 def _chain(book: PolicyBook, ref: TableRef) -> Iterator[SafeView]:
     """Return the safe views from a name down to its base; a circle ends somewhere."""
     view = book.view(ref)
@@ -279,7 +297,10 @@ def _decided(book: PolicyBook, principal: Principal, user: User, ref: TableRef) 
         and purpose not in purposes_of(book, principal)
     ):
         return Decision(allowed=False, reason=f"no grant lets them state the purpose {purpose}")
-    return decide(book, principal, Privilege.READ, ref)
+    decision = decide(book, principal, Privilege.READ, without_raw(ref))
+    if decision.allowed and without_raw(ref) != ref:
+        return decide(book, principal, Privilege.READ_RAW, without_raw(ref))
+    return decision
 
 
 def _layers(

@@ -138,12 +138,9 @@ def _consent(found: Explanation) -> JSON | None:
 def _grants(found: Explanation, principal: Principal) -> Iterator[JSON]:
     """Return the grants that speak of somebody and the table, whether or not they hold."""
     for grant, stored in found.edition.granted():
-        if _matches(grant, principal, found.asked.table):
+        is_about = grant.privilege in found.rights and grant.covers(found.named)
+        if is_about and grant.is_for(principal):
             yield _grant(grant, principal, stored)
-
-
-def _matches(grant: Grant, principal: Principal, ref: TableRef) -> bool:
-    return grant.privilege is Privilege.READ and grant.is_for(principal) and grant.covers(ref)
 
 
 def _grant(grant: Grant, principal: Principal, stored: StoredGrant | None) -> JSON:

@@ -10,7 +10,7 @@ from typing import Any
 from flight_server.catalog.editions import Since
 from flight_server.errors import PermissionDenied
 from flight_server.service.browse import Browser
-from flight_server.service.explaining import Explainer, Question
+from flight_server.service.explaining import Explainer, Question, without_raw
 from flight_server.service.explanations import as_json
 from flight_server.service.periods import Period
 from flight_server.service.policy_changes import Difference, difference
@@ -64,7 +64,8 @@ class PolicyQuestions:
         principal = _admitted(request.principal)
         ref = self._named(request, read_table(asked.table))
         is_auditor = reads_everybody(principal)
-        is_full = is_auditor or decide(self._book(), principal, Privilege.MANAGE, ref).allowed
+        managed = decide(self._book(), principal, Privilege.MANAGE, without_raw(ref))
+        is_full = is_auditor or managed.allowed
         is_own = asked.user in (None, principal.username, principal.user_id)
         if not (is_own or is_auditor):
             # The same for users who do not exist: who does is nobody's business.

@@ -383,3 +383,14 @@ def test_an_administrator_needs_no_grant(lake: RuledLake) -> None:
     answer = explained(lake, user="root")
     assert (answer["allowed"], answer["reason"]) == (True, "administrator")
     assert TableRef("primary", "hr", "people") == PEOPLE
+
+
+def test_without_tombstones_it_needs_a_right_of_its_own(lake: RuledLake) -> None:
+    raw = TableRef("primary", "hr", "__raw__people")
+    lake.put(READ)
+    assert explained(lake, raw)["reason"] == f"no grant of read_raw on {PEOPLE}"
+    lake.put(replace(READ, privilege=Privilege.READ_RAW))
+    answer = explained(lake, raw)
+    assert (answer["allowed"], answer["tombstones"]) == (True, None)
+    assert {each["privilege"] for each in answer["grants"]} == {"read", "read_raw"}
+    assert {each["privilege"] for each in explained(lake)["grants"]} == {"read"}
