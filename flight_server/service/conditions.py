@@ -9,14 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from flight_server.engine.base import Engine, Query
-from flight_server.errors import InvalidRequest
+from flight_server.errors import InvalidRequest, Unsupported
 from flight_server.service.request import Request
-from flight_server.service.running import Kind, Running
-from flight_server.sql.conditions import check_condition, columns_of, sample
-from flight_server.sql.lexer import position
+from flight_server.service.running import Kind as RunKind
+from flight_server.service.running import Running
+from flight_server.sql.conditions import OPERATORS, check_condition, columns_of, sample
+from flight_server.sql.lexer import Kind, heard, position
 from flight_server.sql.names import quoted
 from policies.names import TableRef
 
+_NAMES = (Kind.WORD, Kind.QUOTED)
+_WORD = re.compile(r"\w+")
 _PLACE = re.compile(r"\bline=(\d+) column=(\d+)")
 
 
@@ -44,7 +47,10 @@ class Conditions:
         except InvalidRequest as error:
             raise InvalidRequest(f"the row filter: {error.message}") from None
         if not pa.types.is_boolean(kind):
-            raise InvalidRequest("the row filter: it is true or false of a row, and not a value")
+            place = position(text, heard(text)[0].start)
+            raise InvalidRequest(
+                f"the row filter: it is true or false of a row, and not a value {place}"
+            )
 
     def _kind(self, request: Request, text: str, ref: TableRef) -> Any:
         """Return the type that the engine gives to a text, as the condition of nobody."""
@@ -53,10 +59,10 @@ class Conditions:
         sql = f"SELECT (\n{sample(text)}\n) AS condition FROM {name} LIMIT 0"  # noqa: S608  as above
         principal = replace(request.principal, purpose=None)
         query = Query(sql, principal, ref.bucket, ref.schema)
-        with self._running.enter(request, "a row filter", kind=Kind.DESCRIBE) as run:
+        with self._running.enter(request, "a row filter", kind=RunKind.DESCRIBE) as run:
             try:
                 described = self._engine.describe(query, is_cancelled=run.is_cancelled)
-            except InvalidRequest as error:
+            except (InvalidRequest, Unsupported) as error:
                 raise InvalidRequest(_placed(error.message, text)) from None
         return described.schema.field(0).type
 
@@ -69,4 +75,13 @@ def _placed(message: str, text: str) -> str:
         line = int(found[1]) - 1
         return f"line={line} column={found[2]}" if line <= last else position(text, len(text))
 
-    return _PLACE.sub(within, message)
+    message, count = _PLACE.subn(within, message)
+    return message if count else f"{message} {_likely_place(message, text)}"
+
+
+def _likely_place(message: str, text: str) -> str:
+    """Return the place of the first name of a text that a message speaks of, or of its start."""
+    said = set(_WORD.findall(message))
+    found = heard(text)
+    names = (each for each in found if each.kind in _NAMES and each.upper not in OPERATORS)
+    return position(text, next((each for each in names if each.name in said), found[0]).start)

@@ -41,7 +41,7 @@ _ATTRIBUTE = "ATTRIBUTE"
 _WHO = frozenset({"CURRENT_USER", "CURRENT_PURPOSE"})
 _NAMES = frozenset({Kind.WORD, Kind.QUOTED})
 # Words of expressions, some of which stand before a parenthesis as functions do.
-_OPERATORS = _words(
+OPERATORS = _words(
     "AND BETWEEN CASE ELSE END FALSE ILIKE IN IS LIKE NOT NULL OR SIMILAR THEN TO TRUE UNKNOWN WHEN"
 )
 _CASTS = frozenset({"CAST", "TRY_CAST"})
@@ -180,7 +180,7 @@ class _Reader:
         if token.kind is Kind.WORD and token.text[0] in "@#":
             self._fail(f"{_printable(token.text)} is no part of a condition", at=token)
         word = token.upper
-        if word in _OPERATORS or self._is_of_form(word, before):
+        if word in OPERATORS or self._is_of_form(word, before):
             return False
         if follows.text == "(":
             self._function(token)
