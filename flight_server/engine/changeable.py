@@ -1,8 +1,9 @@
 """The rows of a table that a statement may change: all of them, or those that its caller sees.
 
-What the caller sees lies behind a fence, under the names and as redacted as in a query. Beside it
-are the values as they are stored, under names that nobody can guess: rows go back as they were, but
-for what is set. Rows that are hidden are copied by queries that hold nothing of the caller's.
+What the caller sees has the names and is as redacted as in a query, and lies behind a fence like
+there. Beside it are the values as they are stored, under names that nobody can guess: rows go back
+as they were, but for what is set. Rows that are hidden are copied by queries that hold nothing of
+the caller's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import replace
 from datafusion import DataFrame, col
 from datafusion.catalog import Table
 
+from flight_server.engine import groups
 from flight_server.engine.base import (
     FileScan,
     GovernedScan,
@@ -21,7 +23,7 @@ from flight_server.engine.base import (
 )
 from flight_server.engine.planning import Own, Planner, unguessable
 from flight_server.engine.scan import frame_of_files, frame_of_numbered_files
-from flight_server.engine.view import NO_LIMIT, columns_of, unmet, visible
+from flight_server.engine.view import NO_LIMIT, columns_of, misfits, unmet, visible
 from flight_server.errors import InvalidRequest, PermissionDenied, Unsupported
 from flight_server.sql.commands import Assignment
 from flight_server.sql.names import quoted
@@ -44,9 +46,7 @@ class Changeable:
         self._shown = tuple(scan.schema.names)
         if isinstance(opened.scan, GovernedScan):
             if opened.scan.group_rows_min:
-                raise PermissionDenied(
-                    "the purpose of this session shows aggregates only, so no row can be changed"
-                )
+                raise groups.refused("no row can be changed")
             if len(opened.scan.narrowings) != 1:
                 raise Unsupported("the rows of a view cannot be changed: change its tables")
             (self._narrowing,) = opened.scan.narrowings
@@ -136,12 +136,14 @@ class Changeable:
     def _fenced(
         self, frame: DataFrame, part: FileScan, narrowing: Narrowing, *also: str
     ) -> tuple[str, Own]:
-        rows = visible(frame, narrowing, keys=self._planner.keys)
-        shown = columns_of(rows, narrowing, secret=self._secret)
-        stored = (col(quoted(name)).alias(hidden) for name, hidden in self._stored.items())
-        others = (col(quoted(name)) for name in also)
-        fenced = rows.select(*shown, *stored, *others).limit(NO_LIMIT)
-        return self._planner.relation(Table(fenced), GovernedScan(part, (narrowing,)))
+        with misfits():
+            rows = visible(frame, narrowing, keys=self._planner.keys)
+            shown = columns_of(rows, narrowing, secret=self._secret)
+            stored = (col(quoted(name)).alias(hidden) for name, hidden in self._stored.items())
+            others = (col(quoted(name)) for name in also)
+            frame = rows.select(*shown, *stored, *others)
+        fenced = Table(frame.limit(NO_LIMIT))
+        return self._planner.relation(Table(frame), GovernedScan(part, (narrowing,)), fenced=fenced)
 
 
 def named_among(name: str, names: Sequence[str]) -> str | None:

@@ -18,7 +18,7 @@ from datafusion import DataFrame, SessionContext
 from datafusion.catalog import Table
 
 from flight_server.engine import groups
-from flight_server.engine.base import FileScan, GovernedScan, Query, RowScan, Scan, Tables
+from flight_server.engine.base import FileScan, Query, RowScan, Scan, Tables
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.lookup import Lookup, Register
 from flight_server.engine.output import conform, plain_frame, plain_schema
@@ -74,13 +74,21 @@ def _without_own_names(error: Exception) -> Exception:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """Relations of one write by the names that only its own texts know, and what they read."""
+    """Relations of one write by the names that only its own texts know, and what they read.
+
+    ``fenced`` has those once more that show less than there is, behind their fences.
+    """
 
     tables: Mapping[str, Table] = field(default_factory=dict)
     scans: tuple[Scan, ...] = ()
+    fenced: Mapping[str, Table] = field(default_factory=dict)
 
     def __or__(self, other: Own) -> Own:
-        return Own({**self.tables, **other.tables}, (*self.scans, *other.scans))
+        return Own(
+            {**self.tables, **other.tables},
+            (*self.scans, *other.scans),
+            {**self.fenced, **other.fenced},
+        )
 
 
 NOTHING_OWN = Own()
@@ -190,10 +198,13 @@ class Planner:
         scan = RowScan(pa.Table.from_batches(batches, schema))
         return self.relation(table_of(self.ctx, scan), scan)
 
-    def relation(self, table: Table, scan: Scan) -> tuple[str, Own]:
-        """Return a name for a table that no statement can know, and the relation under it."""
+    def relation(self, table: Table, scan: Scan, *, fenced: Table | None = None) -> tuple[str, Own]:
+        """Return a name for a table that no statement can know, and the relation under it.
+
+        ``fenced`` is the same table behind its fence, where it shows less than there is.
+        """
         name = unguessable()
-        return name, Own({name: table}, (scan,))
+        return name, Own({name: table}, (scan,), {} if fenced is None else {name: fenced})
 
 
 def unguessable() -> str:
@@ -222,16 +233,21 @@ class _OwnLookup(Lookup):
         own: Own,
     ) -> None:
         super().__init__(tables, query, register=register, is_bound=False)
-        self._own = own.tables
-        self._is_own_fenced = any(isinstance(each, GovernedScan) for each in own.scans)
+        self._own = own
+
+    @property
+    def narrows(self) -> bool:
+        """Whether a table opened, or a relation of the write's own, shows less than it holds."""
+        return bool(self._own.fenced) or super().narrows
 
     @property
     def is_behind_fence(self) -> bool:
         """Whether a table opened, or a relation of the write's own, lies behind a fence."""
-        return self._is_own_fenced or super().is_behind_fence
+        return (self.is_fenced and bool(self._own.fenced)) or super().is_behind_fence
 
     def table(self, ref: TableRef) -> Table | None:
         """Return the session's table of a name, one of the write's own first."""
-        if ref.bucket == ref.schema == DEFAULT and ref.table in self._own:
-            return self._own[ref.table]
+        if ref.bucket == ref.schema == DEFAULT and ref.table in self._own.tables:
+            fenced = self._own.fenced.get(ref.table) if self.is_fenced else None
+            return fenced or self._own.tables[ref.table]
         return super().table(ref)
