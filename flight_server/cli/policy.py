@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flight_server.cli.accounts import Format, Listing
+from flight_server.cli.accounts import Format, Listing, open_folder
 from flight_server.cli.options import (
     ConfigOption,
     FolderOption,
@@ -25,7 +25,8 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
-    help="Explain what somebody sees and why, now or then.\n\nA running server is not disturbed.",
+    help="Explain what somebody sees and why, now or then; change the key of hashes.\n\n"
+    "A running server is not disturbed.",
 )
 
 VERSIONS_EXAMPLES = """\b
@@ -43,6 +44,10 @@ DIFF_EXAMPLES = """\b
 Examples:
   lakeflight policy diff 2026-02-01 2026-03-01 --dir ./lakehouse
   lakeflight policy diff g4-f0-m2-l0-v1-s5fc20af14b1f7d26 --format json
+"""
+ROTATE_EXAMPLES = """\b
+Examples:
+  lakeflight policy rotate-key --dir ./lakehouse
 """
 FormatOption = Annotated[Format, typer.Option("--format", help="How to print it.")]
 
@@ -120,6 +125,22 @@ def versions(
     asked = period(since, until)
     found = _editions(config, folder).list(asked.since, asked.before, limit=_VERSIONS_MAX)
     _VERSIONS.show(found, output, nothing="there were no rules at that time")
+
+
+@app.command("rotate-key", epilog=ROTATE_EXAMPLES)
+def rotate_key(*, folder: FolderOption = None, config: ConfigOption = None) -> None:
+    """Make another key for the hashes of all views and masks.
+
+    From the next query on, also of a running server, hashes are others. What was stored by the old
+    ones no longer joins with them.
+    """
+    from flight_server.ops.rights import open_hash_key  # noqa: PLC0415 - keeps `--help` quick
+
+    opened = open_folder(config, folder)
+    key = open_hash_key(opened.settings)
+    with opened.on_record("view.rotate_key", ""):
+        key.rotate()
+    typer.echo("hashes have another key now")
 
 
 def _settings(config: Path | None, folder: str | None) -> Settings:

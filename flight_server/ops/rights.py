@@ -9,7 +9,9 @@ from flight_server.service import governed
 from flight_server.service.consents import KeptConsents
 from flight_server.service.grants import Grants
 from flight_server.service.hidden_keys import KeyStores
+from flight_server.service.own_bucket import hash_key
 from flight_server.service.shapes import Shapes
+from flight_server.storage.hash_keys import HashKey
 from flight_server.storage.locations import Location, locate_all
 from policies.decide import SYSTEM_BUCKET
 
@@ -34,11 +36,18 @@ def open_consents(settings: Settings, clock: Clock) -> KeptConsents:
     return KeptConsents(KeyStores.open(buckets(settings)[SYSTEM_BUCKET].root, clock).consents)
 
 
+def open_hash_key(settings: Settings) -> HashKey:
+    """Return the key of all hashes, whether or not there is one by now."""
+    key = hash_key(buckets(settings))
+    assert key is not None  # noqa: S101  the server's own bucket is always among them
+    return key
+
+
 def open_grants(settings: Settings, clock: Clock) -> Grants:
     """Return the grants of the lakehouse; InvalidRequest when the settings name none."""
     located = buckets(settings)
     rules = governed.open_rulebook(settings.policy_book().grants, located, clock)
-    found = governed.build(located, rules.book, clock)
+    found = governed.build(located, rules.book, clock, narrowing=rules.narrowing)
     return Grants(
         rules,
         open_users(settings, clock),

@@ -44,6 +44,7 @@ class ViewRow:
 
     ref: TableRef
     definition: str | None
+    comment: str | None
 
 
 class Browser:
@@ -112,7 +113,11 @@ class Browser:
         """Return visible views by name, each with its text where this principal may read it."""
         shown = {row.ref for row in self.tables(principal) if row.table_type == VIEW}
         return tuple(
-            ViewRow(view.ref, view.definition if self._reads_text(principal, view) else None)
+            ViewRow(
+                view.ref,
+                view.definition if self._reads_text(principal, view) else None,
+                view.comment,
+            )
             for bucket in self._registry.buckets()
             if any(ref.bucket == bucket for ref in shown)
             for view in self._registry.views(bucket)

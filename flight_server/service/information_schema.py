@@ -45,6 +45,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _text("view_definition", nullable=True),
             _text("check_option"),
             _text("is_updatable"),
+            _text("comment", nullable=True),
         ]
     ),
     "columns": pa.schema(
@@ -155,6 +156,11 @@ class ListedView(Protocol):
         """The text of its query, None where it is not shown."""
         ...
 
+    @property
+    def comment(self) -> str | None:
+        """What it is for, in words."""
+        ...
+
 
 class Catalog(Protocol):
     """What somebody can see."""
@@ -198,7 +204,7 @@ def _tables(catalog: Catalog, principal: Principal) -> Iterator[Row]:
 def _views(catalog: Catalog, principal: Principal) -> Iterator[Row]:
     for view in catalog.views(principal):
         shown = {"view_definition": view.definition, "check_option": "NONE", "is_updatable": "NO"}
-        yield {**_name(view.ref), **shown}
+        yield {**_name(view.ref), **shown, "comment": view.comment}
 
 
 def _columns(catalog: Catalog, principal: Principal) -> Iterator[Row]:

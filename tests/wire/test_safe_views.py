@@ -741,3 +741,75 @@ def test_parts_of_structs_are_redacted_by_their_path(
         put(admin, "sales.people", ["home"], redactions=overlapping)
     with pytest.raises(fl.FlightError, match="does not exist"):
         put(admin, "sales.people", ["home"], redactions={"home.zip": {"kind": "null"}})
+
+
+def test_comments_are_shown_where_clients_look_for_them(admin: RawClient, agent: RawClient) -> None:
+    update(admin, "CREATE TABLE sales.noted (id BIGINT COMMENT 'Its number', name VARCHAR)")
+    name = put(admin, "sales.noted", ["name", "id"], description="For agents", tags=["x", "x"])
+    table = name.split(".")[1]
+    columns = rows(
+        agent,
+        "SELECT column_name, comment FROM information_schema.columns"
+        f" WHERE table_name = '{table}' ORDER BY ordinal_position",
+    )
+    assert [tuple(row.values()) for row in columns] == [("name", None), ("id", "Its number")]
+    views = rows(agent, f"SELECT * FROM information_schema.views WHERE table_name = '{table}'")
+    assert [(row["comment"], row["view_definition"]) for row in views] == [("For agents", None)]
+    listed = agent.fetch(commands.GetTables(None, None, table, (), include_schema=True))
+    schema = pa.ipc.read_schema(pa.py_buffer(listed["table_schema"][0].as_py()))
+    metadata = schema.field("id").metadata or {}
+    assert metadata[b"ARROW:FLIGHT:SQL:REMARKS"] == b"Its number"
+    (got,) = agent.call("view.get", name=name)
+    assert (got["tags"], got["column_types"]) == (["x"], ["VARCHAR", "BIGINT"])
+
+
+def test_a_guest_sees_a_view_and_reads_no_rows(own: Server, admin: RawClient) -> None:
+    admin.call("auth.register", username="guest1", email="g@example.com", password=PASSWORD)
+    admin.call("user.approve", username="guest1", role="guest", tier="enterprise")
+    admin.call(
+        "grant.add",
+        privilege="read",
+        resource="primary.ai.candidates_safe",
+        to={"user": "guest1"},
+    )
+    with RawClient.connect(own, "guest1", PASSWORD) as guest:
+        listed = guest.fetch(commands.GetTables(None, "ai", None, (), include_schema=True))
+        assert listed["table_name"].to_pylist() == ["candidates_safe"]
+        assert refused(lambda: guest.fetch("SELECT * FROM ai.candidates_safe")) == (
+            "permission_denied"
+        )
+        assert refused(lambda: guest.call("view.preview", name="ai.candidates_safe")) == (
+            "permission_denied"
+        )
+
+
+def test_what_may_be_read_of_a_view_ends_with_the_right_to_it(
+    own: Server, folder: Path, admin: RawClient
+) -> None:
+    add_user(admin, "leaver")
+    name = put(admin, orders(folder), ["order_id", "note"])
+    (given,) = admin.call(
+        "grant.add", privilege="read", resource=f"primary.{name}", to={"user": "leaver"}
+    )
+    with RawClient.connect(own, "leaver", PASSWORD) as leaver:
+        handle = leaver.prepare(f"SELECT * FROM {name}").prepared_statement_handle
+        (endpoint,) = leaver.info(f"SELECT * FROM {name}").endpoints
+        assert leaver.read(endpoint.ticket).num_rows == 10
+        admin.call(
+            "grant.add",
+            privilege="read",
+            resource=f"primary.{name}",
+            columns=["note"],
+            effect="deny",
+            to={"user": "leaver"},
+        )
+        assert refused(lambda: leaver.fetch(f"SELECT note FROM {name}")) == "invalid_request"
+        assert leaver.fetch(f"SELECT * FROM {name}").column_names == ["order_id"]
+        admin.call("grant.remove", grant_id=given["grant_id"])
+        prepared = commands.PreparedStatementQuery(handle)
+        for call in (
+            lambda: leaver.read(endpoint.ticket),
+            lambda: leaver.fetch(prepared),
+            lambda: leaver.fetch(f"SELECT * FROM {name}"),
+        ):
+            assert refused(call) == "bucket_not_found"
