@@ -97,7 +97,7 @@ class HiddenKeys:
     def key_column(self, ref: TableRef) -> str | None:
         """Return the column by which rows of a table are gone; None when there are none gone."""
         state = self._stores.tombstones.current(partition_of(ref))
-        return state.key_column or None
+        return state.key_column if state.count or state.compactions else None
 
     def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
         """Return the people who have agreed to a purpose, in the type of a column that names them.
