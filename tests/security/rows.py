@@ -257,6 +257,33 @@ _OWN: Mapping[str, tuple[Mapping[str, object], Mapping[str, str]]] = {
     ),
     "grant.remove": ({"grant_id": NOBODY}, _admins("grant_not_found")),
     "grant.list": ({}, _admins(OK)),
+    "filter.put": (
+        {"name": "{kind}", "table": "primary.sales.empty", "filter": "true"},
+        _admins(OK),
+    ),
+    "filter.list": ({}, _SELF),
+    "filter.drop": ({"name": "none", "table": TABLE}, _admins("rule_not_found")),
+    "mask.put": (
+        {
+            "name": "{kind}",
+            "table": "primary.sales.empty",
+            "column": "note",
+            "redaction": {"kind": "null"},
+            "to": {"role": "guest"},
+        },
+        _admins(OK),
+    ),
+    "mask.list": ({}, _SELF),
+    "mask.drop": ({"name": "none", "table": TABLE}, _admins("rule_not_found")),
+    "label.put": (
+        {"table": "primary.sales.empty", "column": "note", "label": "data_content"},
+        _admins(OK),
+    ),
+    "label.list": ({}, _SELF),
+    "label.drop": (
+        {"table": TABLE, "column": "note", "label": "user_id"},
+        _admins("rule_not_found"),
+    ),
     "table.create": (
         {
             "table": "primary.sales.made_{kind}",
