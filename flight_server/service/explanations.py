@@ -16,7 +16,7 @@ from flight_server.catalog.rule_rows import rule_key
 from flight_server.catalog.rulebook import StoredGrant
 from flight_server.service.explaining import Explanation
 from flight_server.sql.conditions import bound
-from policies.names import Principal, Privilege, TableRef
+from policies.names import Principal, TableRef
 from policies.purposes import DataPart, disclosure
 from policies.rules import (
     Audience,
@@ -56,7 +56,9 @@ def as_json(found: Explanation, *, is_full: bool) -> JSON:
             "role": None if principal is None else principal.role.value,
             "custom_roles": [] if principal is None else sorted(principal.custom_roles),
             "attributes": {} if principal is None else dict(principal.attributes),
-            "grants": [] if principal is None else [*_grants(found, principal)],
+            "grants": []
+            if principal is None
+            else [_grant(grant, principal, stored) for grant, stored in _about(found, principal)],
             "filters": [] if principal is None else [*_filters(found, principal)],
             "masks": [
                 _mask(found.edition, mask) for _, view in found.layers for mask in view.masks
@@ -135,12 +137,12 @@ def _consent(found: Explanation) -> JSON | None:
     return {"purpose": found.asked.purpose, "columns": subjects}
 
 
-def _grants(found: Explanation, principal: Principal) -> Iterator[JSON]:
+def _about(found: Explanation, principal: Principal) -> Iterator[tuple[Grant, StoredGrant | None]]:
     """Return the grants that speak of somebody and the table, whether or not they hold."""
     for grant, stored in found.edition.granted():
         is_about = grant.privilege in found.rights and grant.covers(found.named)
         if is_about and grant.is_for(principal):
-            yield _grant(grant, principal, stored)
+            yield grant, stored
 
 
 def _grant(grant: Grant, principal: Principal, stored: StoredGrant | None) -> JSON:
@@ -268,32 +270,23 @@ def _summary(found: Explanation, columns: tuple[Seen, ...], *, is_full: bool) ->
 def _why(found: Explanation, *, is_full: bool) -> str:
     if not is_full or found.principal is None:
         return found.decision.reason
+    principal = found.principal
     allowing = [
-        each
-        for each in _grants(found, found.principal)
-        if each["effect"] == Effect.ALLOW and each["holds"]
+        _granted(grant, stored)
+        for grant, stored in _about(found, principal)
+        if grant.effect is Effect.ALLOW and grant.holds(principal)
     ]
-    if not allowing or found.principal.is_admin:
+    if not allowing or principal.is_admin:
         return found.decision.reason
-    return "; ".join(_granted(each) for each in allowing)
+    return "; ".join(allowing)
 
 
-def _granted(grant: JSON) -> str:
-    words = grant_words(
-        Grant(
-            Privilege(grant["privilege"]),
-            tuple(grant["resource"].split(".")),
-            user=grant["to"].get("user"),
-            role=grant["to"].get("role"),
-            effect=Effect(grant["effect"]),
-            columns=None if grant["columns"] is None else tuple(grant["columns"]),
-            purposes=None if grant["purposes"] is None else frozenset(grant["purposes"]),
-        )
-    )
-    if grant["grant_id"] is None:
-        return f"{words} is granted {_IN_SETTINGS}"
-    verb = "is granted" if grant["effect"] == Effect.ALLOW else "holds"
-    return f"{words} {verb} (grant {grant['grant_id']}, {_by(grant)})"
+def _granted(grant: Grant, stored: StoredGrant | None) -> str:
+    if stored is None:
+        return f"{grant_words(grant)} is granted {_IN_SETTINGS}"
+    verb = "is granted" if grant.effect is Effect.ALLOW else "holds"
+    by = _by({"created_at": _time(stored.created_at), "created_by": stored.created_by})
+    return f"{grant_words(grant)} {verb} (grant {stored.grant_id}, {by})"
 
 
 def _by(made: JSON) -> str:
@@ -302,9 +295,9 @@ def _by(made: JSON) -> str:
 
 
 def _denies(found: Explanation, principal: Principal) -> Iterator[str]:
-    for each in _grants(found, principal):
-        if each["effect"] == Effect.DENY and each["holds"]:
-            words = _granted(each)
+    for grant, stored in _about(found, principal):
+        if grant.effect is Effect.DENY and grant.holds(principal):
+            words = _granted(grant, stored)
             yield f"{words[0].upper()}{words[1:]}."
 
 
