@@ -38,6 +38,7 @@ COMMANDS = {
     "session": "List and end sessions.",
     "token": "Make, list and revoke personal access tokens.",
     "grant": "Add, remove and list grants: who may do what.",
+    "tombstone": "Hide rows of tables by their keys, and let them be seen again.",
     "policy": "Explain what somebody sees and why, now or then.",
     "consent": "Keep and list consents: who agreed to what their data is used for.",
     "audit": "Check the audit log, list and count what was done.",
