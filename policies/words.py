@@ -103,7 +103,7 @@ def redaction_words(redaction: Redaction) -> str:
         for side, count in (("first", redaction.keep_prefix), ("last", redaction.keep_suffix))
         if count
     ]
-    return "as stars" + (f" but its {' and '.join(kept)} characters" if kept else "")
+    return "as stars" + (f" but for its {' and '.join(kept)} characters" if kept else "")
 
 
 def audience_words(to: Audience) -> str:

@@ -98,7 +98,7 @@ def test_it_says_what_is_seen_and_by_which_rules(lake: RuledLake) -> None:
     assert "ann may read primary.hr.people: read on primary.hr to the role agent is granted" in text
     assert "by root" in text
     assert "only where (state = 'open') (filter open only)" in text
-    assert "name is shown as stars but its first 1 characters" in text
+    assert "name is shown as stars but for its first 1 characters" in text
 
 
 def test_it_says_why_not(lake: RuledLake) -> None:
