@@ -7,6 +7,7 @@ no plan that holds them is shown.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,7 +30,7 @@ _HASH_HEX_CHARACTERS = 32
 _HASH_BYTES = 16
 _DIGEST_BYTES = 32
 _NUMBER_BYTES = 8
-_LENGTH_BYTES = 4
+_KEY_BYTES = 24
 # Times beyond these have no unit that they could be rounded down to in every type.
 _FIRST_TIME = datetime(1678, 1, 1, tzinfo=UTC)
 _LAST_TIME = datetime(9999, 12, 31, tzinfo=UTC)
@@ -100,10 +101,14 @@ class _Redactor:
         return _unless_null(value, f.named_struct(fields), nullable(kind))
 
     def _hashed(self, value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
-        """Return a pseudonym: who lacks the key can neither make nor reverse it."""
-        domain = (redaction.domain or "").encode()
-        lead = self._secret + len(domain).to_bytes(_LENGTH_BYTES, "big") + domain
-        digest = f.digest(f.concat(lit(lead), value.cast(pa.binary())), "blake3")
+        """Return a pseudonym: who lacks the key can neither make nor reverse it.
+
+        Each domain has a key of its own, made of the secret. It is short, so that most values fit
+        into the first block of the hash with it.
+        """
+        key = hmac.digest(self._secret, (redaction.domain or "").encode(), "sha256")[:_KEY_BYTES]
+        lead = Expr.literal(pa.scalar(key, pa.binary()))
+        digest = f.digest(f.concat(lead, value.cast(pa.binary())), "blake3")
         if is_text(kind):
             made = f.substr(f.encode(digest, "hex"), lit(1), lit(_HASH_HEX_CHARACTERS))
         else:
