@@ -10,6 +10,7 @@ from flight_server.service.consents import KeptConsents
 from flight_server.service.grants import Grants
 from flight_server.service.hidden_keys import KeyStores
 from flight_server.service.own_bucket import hash_key
+from flight_server.service.rules import Rules
 from flight_server.service.shapes import Shapes
 from flight_server.storage.hash_keys import HashKey
 from flight_server.storage.locations import Location, locate_all
@@ -53,4 +54,16 @@ def open_grants(settings: Settings, clock: Clock) -> Grants:
         open_users(settings, clock),
         shapes=Shapes(found.registry, found.opener),
         buckets=lambda: settings.bucket_names,
+    )
+
+
+def open_rules(settings: Settings, clock: Clock) -> Rules:
+    """Return the rules that narrow tables and safe views, for somebody on this machine."""
+    located = buckets(settings)
+    rulebook = governed.open_rulebook(settings.policy_book().grants, located, clock)
+    found = governed.build(located, rulebook.book, clock, narrowing=rulebook.narrowing)
+    return Rules(
+        rulebook,
+        open_users(settings, clock),
+        shapes=Shapes(found.registry, found.opener),
     )
