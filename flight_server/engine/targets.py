@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from flight_server.engine.base import FileGroup, FileScan
@@ -69,6 +69,13 @@ def touched_files(
     the rows of the files.
     """
     found: list[TargetFile] = []
+    if not files:
+        # What is wrong with the text is said all the same: whether there is a file, which may hold
+        # nothing but hidden rows, is not to be heard.
+        name, relation = rows.relation(replace(rows.scan, groups=()))
+        planner.plan(
+            f"SELECT 1 {from_table.replace('{table}', quoted(name))}", job, own=own | relation
+        )
     for part, asked in parts_of(rows.scan, files, files_max=_FILES_ASKED_MAX):
         if len(asked) > SCANS_MAX:
             name, relation = rows.relation(part)

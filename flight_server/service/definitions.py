@@ -136,7 +136,6 @@ class Definitions:
 
     def _rename(self, request: Request, target: Target, change: RenameTable) -> None:
         self._targets.check_renamed(target)
-        self._terms(request, target).require_no_rules()
         new = self._targets.to_create(request, change.new, is_temporary=False)
         if new.ref.bucket != target.ref.bucket:
             raise errors.Unsupported("a table stays in its bucket; copy it by CREATE TABLE AS")

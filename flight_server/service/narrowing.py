@@ -136,8 +136,9 @@ class Narrower:
         """Return what somebody is held to who changes a table of these columns, or makes it."""
         if ref.bucket == SYSTEM_BUCKET:
             return Terms(ref)
-        column = self._key_column(ref)
-        return terms_of(self._book(), principal, ref, schema.names, key_column=column)
+        has_tombstones = self._key_column(ref) is not None
+        book = self._book()
+        return terms_of(book, principal, ref, schema.names, has_tombstones=has_tombstones)
 
     def _tombstones(
         self, ref: TableRef, schema: pa.Schema, paths: frozenset[str]

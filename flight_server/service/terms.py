@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flight_server.errors import InvalidRequest, PermissionDenied
+from flight_server.errors import PermissionDenied
 from flight_server.sql.conditions import bound
-from flight_server.sql.lexer import Kind, heard
 from flight_server.sql.names import quoted
 from policies.book import PolicyBook
 from policies.decide import decide
-from policies.lens import TableView, narrow
+from policies.lens import narrow
 from policies.names import Principal, Privilege, TableRef
-
-_NAMES = (Kind.WORD, Kind.QUOTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +20,8 @@ class Terms:
 
     New rows must meet all ``checks``. ``columns`` are those that the caller sees, None for all, and
     for whoever reads nothing of the table; ``redacted`` those of them that are shown as something
-    else. ``sees_all_rows`` does not speak of rows that are hidden from everybody. ``relied_on`` are
-    columns by which rows are hidden from the caller; ``has_rules`` tells whether rules on the very
-    name of the table narrow what anybody sees.
+    else. ``sees_all_rows`` does not speak of rows that are hidden from everybody, as those of
+    ``has_tombstones`` are. ``has_rules`` tells whether rules on the table narrow what anybody sees.
     """
 
     ref: TableRef
@@ -33,7 +29,7 @@ class Terms:
     columns: tuple[str, ...] | None = None
     redacted: frozenset[str] = frozenset()
     sees_all_rows: bool = True
-    relied_on: frozenset[str] = frozenset()
+    has_tombstones: bool = False
     has_rules: bool = False
 
     @property
@@ -50,7 +46,7 @@ class Terms:
         """Raise PermissionDenied for columns whose name or being the caller may not change."""
         for name in names:
             is_hidden = self.columns is not None and name not in self.columns
-            if is_hidden or name in self.redacted or name.casefold() in self.relied_on:
+            if is_hidden or name in self.redacted:
                 raise PermissionDenied(f"you may not change the column {quoted(name)}")
         if is_drop:
             self.require_all_rows("drop a column of it")
@@ -64,15 +60,6 @@ class Terms:
             if name.casefold() not in known:
                 raise PermissionDenied(f"you may not change the column {quoted(name)}")
 
-    def require_no_rules(self) -> None:
-        """Raise InvalidRequest for what would leave rules behind with a name."""
-        if self.has_rules or not self.sees_all or self.relied_on:
-            raise InvalidRequest(
-                f"filters, masks or tombstones are on the name {self.ref}, and would stay behind:"
-                " copy the table instead",
-                code="policy_misfit",
-            )
-
 
 def terms_of(
     book: PolicyBook,
@@ -80,9 +67,9 @@ def terms_of(
     ref: TableRef,
     columns: Sequence[str],
     *,
-    key_column: str | None,
+    has_tombstones: bool,
 ) -> Terms:
-    """Return what somebody is held to; ``key_column`` is what tombstones of the table go by."""
+    """Return what somebody is held to who changes a table of these columns."""
     view = narrow(book, principal, ref, columns)
     shown = tuple(column.name for column in view.columns)
     reads_all = len(shown) == len(columns) or not _reads(book, principal, ref)
@@ -92,22 +79,13 @@ def terms_of(
         columns=None if reads_all else shown,
         redacted=frozenset(column.name for column in view.columns if column.redactions),
         sees_all_rows=not (view.conditions or view.subjects or view.group_rows_min),
-        relied_on=_relied_on(view, key_column),
+        has_tombstones=has_tombstones,
         has_rules=_has_rules(book, ref),
     )
 
 
 def _reads(book: PolicyBook, principal: Principal, ref: TableRef) -> bool:
     return decide(book, principal, Privilege.READ, ref).allowed
-
-
-def _relied_on(view: TableView, key_column: str | None) -> frozenset[str]:
-    names = {name.casefold() for name in view.subjects}
-    for condition in view.conditions:
-        names.update(each.name.casefold() for each in heard(condition) if each.kind in _NAMES)
-    if key_column is not None:
-        names.add(key_column.casefold())
-    return frozenset(names)
 
 
 def _has_rules(book: PolicyBook, ref: TableRef) -> bool:

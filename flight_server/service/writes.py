@@ -110,7 +110,7 @@ class Writes:
                 # A log may leave out how many rows a file holds.
                 # Nor do rows count that nobody sees any more.
                 rows=-1
-                if None in counts or terms.relied_on
+                if None in counts or terms.has_tombstones
                 else sum(count or 0 for count in counts),
                 table_id=head.table_id,
                 idempotency_key=request.idempotency_key,
