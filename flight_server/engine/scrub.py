@@ -22,8 +22,6 @@ from flight_server.errors import Unsupported
 # The stubs know the kernels of fewer types than there are.
 pc: Any = pyarrow.compute
 Array: TypeAlias = "pa.Array[Any]"
-# A message pads its buffers to this; what lies behind a shorter one would be taken along.
-_PADDING_BYTES = 8
 _BITS = 8
 _OFFSET_BYTES = 4
 
@@ -77,8 +75,9 @@ def _fixed(array: Array) -> Array:
         return _made(array, [filled.buffers()[1]])
     size = len(array) * cast("Any", array.type).bit_width // _BITS
     values = array.buffers()[1]
-    if values is None or values.size == size or size % _PADDING_BYTES == 0:
+    if values is None or values.size == size:
         return array
+    # A message pads buffers to a multiple of 64 bytes, and takes what follows along.
     return _made(array, [values.slice(0, size)])
 
 
