@@ -74,10 +74,10 @@ def _fixed(array: Array) -> Array:
         filled = pc.fill_null(array, _zero(array.type))
         return _made(array, [filled.buffers()[1]])
     size = len(array) * cast("Any", array.type).bit_width // _BITS
-    values = array.buffers()[1]
-    if values is None or values.size == size:
+    validity, values = array.buffers()
+    if values is None or (validity is None and values.size == size):
         return array
-    # A message pads buffers to a multiple of 64 bytes, and takes what follows along.
+    # A message pads buffers to a multiple of 8 bytes, and takes what follows along.
     return _made(array, [values.slice(0, size)])
 
 
@@ -102,13 +102,13 @@ def _text(array: Array) -> Array:
     if array.null_count:
         filled = pc.fill_null(array, "" if pa.types.is_string(array.type) else b"")
         return _made(array, filled.buffers()[1:])
-    _, offsets, values = array.buffers()
+    validity, offsets, values = array.buffers()
     if offsets is None or len(array) == 0:
         return cast("Array", pa.array([], array.type))
     first, last = _ends(offsets, len(array))
     is_exact = offsets.size == (len(array) + 1) * _OFFSET_BYTES
     is_exact = is_exact and first == 0 and (values is None or values.size == last)
-    return array if is_exact else _compact(array)
+    return array if is_exact and validity is None else _compact(array)
 
 
 def _ends(offsets: pa.Buffer, count: int) -> tuple[int, int]:

@@ -87,15 +87,15 @@ def test_nothing_beside_a_slice_is_sent(kind: str, start: int, count: int) -> No
 
 
 def test_the_end_of_a_short_slice_is_not_padded_with_what_follows() -> None:
-    """A message pads to 64 bytes, and takes them from the buffer where it has them."""
-    for values in (pa.array(list(b"1HIDDEN"), pa.uint8()), WHOLE["int64"], WHOLE["fixed"]):
-        assert HIDDEN in sent(values.slice(0, 1))
-        assert HIDDEN not in sent(clean(values.slice(0, 1)))
+    """A message pads to 8 bytes, and takes them from the buffer where it has them."""
+    values = pa.array(list(b"1HIDDEN"), pa.uint8())
+    assert HIDDEN in sent(values.slice(0, 1))
+    assert HIDDEN not in sent(clean(values.slice(0, 1)))
 
 
 @pytest.mark.parametrize("kind", [pa.bool_(), pa.int8()])
 def test_no_bit_of_what_follows_is_sent(kind: pa.DataType) -> None:
-    values = pa.array([False, None, *[True] * 6], pa.bool_()).cast(kind)
+    values: Any = pa.array([False, None, *[True] * 6], pa.bool_()).cast(kind)
     for part in (values.slice(0, 2), values.slice(0, 1)):
         bare = pa.array(part.to_pylist(), kind)
         assert sent(clean(part)) == sent(bare)
@@ -132,7 +132,7 @@ def test_maps_keep_nothing_under_a_null() -> None:
 
 def test_what_holds_nothing_else_is_passed_on_as_it_is() -> None:
     batch = pa.record_batch(
-        {"i": pa.array(range(16_000)), "s": pa.array([str(n) for n in range(16_000)])}
+        [pa.array(range(16_000)), pa.array([str(n) for n in range(16_000)])], names=["i", "s"]
     )
     assert scrubbed(batch) is batch
 
@@ -178,8 +178,9 @@ KINDS = st.sampled_from(
 def test_values_stay_and_bytes_are_those_of_an_array_of_them(
     data: st.DataObject,
 ) -> None:
+    kind: Any
     kind, values = data.draw(KINDS)
-    found = data.draw(st.lists(st.none() | values, max_size=20))
+    found: list[Any] = data.draw(st.lists(st.none() | values, max_size=20))
     array = pa.array(found, kind)
     start = data.draw(st.integers(0, len(found)))
     part = array.slice(start, data.draw(st.integers(0, len(found) - start)))
