@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ from hypothesis import strategies as st
 
 from policies.book import PolicyBook
 from policies.decide import decide
+from policies.lens import ShownColumn, narrow
 from policies.names import Principal, Privilege, Role, TableRef
 from policies.purposes import (
     COLUMNS,
     NEVER_SHOWN,
     OTHERWISE,
     PURPOSES,
+    DataPart,
     Part,
     Treatment,
     disclosure,
@@ -30,9 +34,11 @@ from policies.records import (
     reads_everybody,
     reads_records,
 )
-from policies.rules import Effect, Grant
+from policies.rules import Effect, Grant, Label, RedactionKind
+from policies.stating import purposes_of
 
 PAGE = Path(__file__).parents[2] / "docs/usage.md"
+DATA_PAGE = PAGE.with_name("purposes.md")
 ANONYMOUS = ("research", "analytics", "machine_learning")
 
 
@@ -79,6 +85,70 @@ def test_the_table_is_documented_as_it_is() -> None:
     for part in Part:
         for column in COLUMNS[part]:
             assert f"`{column}`" in page
+
+
+# The privacy table: what each purpose leaves of the four columns that tell of a person.
+IDENTIFIERS: Mapping[str, tuple[str, str, str, str]] = {
+    "user_view": ("kept", "network", "dropped", "kept"),
+    "provider_access": ("kept", "network", "kept", "kept"),
+    "research": ("dropped", "network", "dropped", "kept"),
+    "data_sync": ("kept", "kept", "kept", "kept"),
+    "admin": ("kept", "kept", "kept", "kept"),
+    "analytics": ("dropped", "network", "dropped", "aggregated"),
+    "machine_learning": ("dropped", "network", "dropped", "kept"),
+}
+
+
+def test_the_privacy_table_of_data_is_as_shipped_and_documented() -> None:
+    page = DATA_PAGE.read_text(encoding="utf-8")
+    assert set(IDENTIFIERS) == set(PURPOSES)
+    for name, shown in PURPOSES.items():
+        treatments = tuple(str(shown.of_data(part)) for part in DataPart)
+        assert treatments == IDENTIFIERS[name]
+        consent = "needed" if shown.needs_consent else "not needed"
+        assert f"| `{name}` | {' | '.join(treatments)} | {consent} |" in page
+    assert [part.value for part in DataPart] == [
+        "user_id", "source_ip", "device_info", "data_content"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("purpose", [None, *PURPOSES])
+def test_a_purpose_narrows_columns_by_their_names_and_labels(purpose: str | None) -> None:
+    ref = TableRef("p", "s", "t")
+    columns = ("n", "User_ID", "source_ip", "device_info", "data_content", "patient")
+    label = Label(ref, "patient", DataPart.USER_ID)
+    book = PolicyBook("1", labels=(label,), group_rows_min=7)
+    admin = replace(ADMIN, purpose=purpose)
+    view = narrow(book, admin, ref, columns)
+    left = ("kept",) * 4 if purpose is None else IDENTIFIERS[purpose]
+    user, address, device, content = left
+    expected = {
+        "n": "kept", "User_ID": user, "patient": user, "source_ip": address,
+        "device_info": device, "data_content": "kept",
+    }  # fmt: skip
+    assert {each.name: treated(each) for each in view.columns} == expected
+    needs = purpose is not None and PURPOSES[purpose].needs_consent
+    assert view.subjects == (("User_ID", "patient") if needs else ())
+    assert view.group_rows_min == (7 if content == "aggregated" else 0)
+    assert view.shows_all(columns) == (purpose in (None, "data_sync", "admin"))
+
+
+def treated(column: ShownColumn) -> str:
+    if not column.redactions:
+        return "kept"
+    (((path, redaction)),) = column.redactions
+    assert path == ()
+    return "dropped" if redaction.kind is RedactionKind.NULL else str(redaction.to)
+
+
+def test_who_may_state_what() -> None:
+    reads = Grant(Privilege.READ, ("p", "s"), user="bob", purposes=frozenset({"research", "gone"}))
+    book = PolicyBook("1", (reads, Grant(Privilege.READ, ("p",), role="registered")))
+    assert purposes_of(book, REGISTERED) == {"research"}
+    assert purposes_of(book, AUDITOR) == set()
+    assert purposes_of(book, ADMIN) == set(PURPOSES)
+    deny = replace(reads, effect=Effect.DENY, purposes=frozenset({"analytics"}))
+    assert purposes_of(PolicyBook("2", (deny,)), REGISTERED) == set()
 
 
 REGISTERED = Principal("1", "bob", Role.REGISTERED)
