@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.safe_views import StoredSafeView, stamp
 from flight_server.engine.base import Pin
-from flight_server.errors import Conflict, InvalidRequest
+from flight_server.errors import Conflict, InvalidRequest, Unavailable
 from flight_server.service.browse import Browser
 from flight_server.service.narrowing import VIEW_BROKEN, Narrowed, Narrower
 from flight_server.service.opening import Opener
@@ -79,7 +79,13 @@ class SafeStates:
         return SafeState(below.entry, snapshot, narrowed, made)
 
     def _below(self, view: StoredSafeView, principal: Principal) -> _Below:
-        found, views = self._registry.made_of(view)
+        base = view.rule.base
+        try:
+            found, views = self._registry.made_of(view)
+        except Unavailable:
+            if self._browser.may_manage(principal, base):
+                raise
+            raise Unavailable(f"the view {view.ref} cannot be read just now") from None
         base = views[0].base
         if found is None:
             raise self._as_seen(

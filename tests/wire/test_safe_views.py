@@ -823,3 +823,59 @@ def test_what_may_be_read_of_a_view_ends_with_the_right_to_it(
             lambda: leaver.fetch(f"SELECT * FROM {name}"),
         ):
             assert refused(call) == "bucket_not_found"
+
+
+def test_rules_on_the_base_and_on_the_view_hold_through_it(
+    folder: Path, agent: RawClient, admin: RawClient
+) -> None:
+    base = orders(folder)
+    name = put(admin, base, ["order_id", "customer", "note"], row_filter="order_id > 1")
+    to = {"role": "agent"}
+    admin.call("filter.put", table=base, name="few", filter="order_id < 6", to=to)
+    admin.call(
+        "mask.put", table=base, name="notes", column="note", redaction={"kind": "null"}, to=to
+    )
+    admin.call(
+        "mask.put",
+        table=name,
+        name="customers",
+        column="customer",
+        redaction={"kind": "mask", "keep_suffix": 3},
+        to=to,
+    )
+    admin.call("filter.put", table=name, name="odd", filter="customer LIKE '%3'", to=to)
+    assert rows(agent, f"SELECT * FROM {name}") == [
+        {"order_id": 4, "customer": "********003", "note": None}
+    ]
+    assert count(admin, name) == 9
+    admin.call(
+        "tombstone.add",
+        table=base,
+        row_key_column="order_id",
+        row_key_values=[4, 5],
+        reason="asked to be forgotten",
+    )
+    assert count(agent, name) == 0
+    assert count(admin, name) == 7
+    assert count(admin, f"{name} VERSION AS OF 0") == 7
+    for raw in (f"ai.__raw__{name.split('.')[1]}", f"sales.__raw__{base.split('.')[1]}"):
+        assert message(agent, f"SELECT * FROM {raw}")[0] == "table_not_found"
+    assert message(admin, f"SELECT * FROM ai.__raw__{name.split('.')[1]}")[0] == "table_not_found"
+    tombstone = {"row_key_column": "order_id", "row_key_values": [6], "reason": "why"}
+    assert refused(lambda: admin.call("tombstone.add", table=name, **tombstone)) == "unsupported"
+
+
+def test_a_bucket_that_is_away_is_not_named(
+    folder: Path, agent: RawClient, admin: RawClient
+) -> None:
+    name = put(admin, "archive.old.regions", ["region"])
+    away = folder / "away"
+    (folder / "archive").rename(away)
+    try:
+        code, said = message(agent, f"SELECT * FROM {name}")
+        assert code == "unavailable"
+        assert "archive" not in said
+        assert message(admin, f"SELECT * FROM {name}")[0] == "bucket_unavailable"
+    finally:
+        away.rename(folder / "archive")
+    assert count(agent, name) == 4
