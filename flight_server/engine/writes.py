@@ -164,7 +164,7 @@ class Writer:
                 for batch in self._planner.rows(source, job):
                     into.write(pa.RecordBatch.from_arrays(batch.columns, schema=incoming))
                     inserted += batch.num_rows
-            files = sink.finish()
+            files = into.finish()
             return Written(sink.schema, files, inserted=inserted)
 
     def _sources(self, text: str, job: Job, many: pa.Table | None) -> Iterator[Source]:
@@ -258,12 +258,13 @@ class Writer:
         # The order of the rows is what OPTIMIZE is about: each file is to hold a stretch of it.
         in_order = isinstance(command, Optimize)
         with self._sink(incoming, target, in_order=in_order) as sink:
+            new = checked(self._planner.ctx, sink, target.checks)
             if isinstance(command, Merge | Update | Delete):
                 opened = self._planner.tables.open(
                     target.pin.ref, principal, as_of=None, pin=target.pin
                 )
                 rows = Changeable(self._planner, scan, opened)
-                sinks = Pair(sink, checked(self._planner.ctx, sink, target.checks))
+                sinks = Pair(sink, new)
                 if isinstance(command, Merge):
                     changed = merge(self._planner, job, command, rows=rows, sinks=sinks, own=own)
                 else:
@@ -272,7 +273,7 @@ class Writer:
                 changed = optimize(self._planner, job, command, scan=scan, sink=sink, target=target)
             else:
                 changed = self._reshaped(command, job, scan, sink)
-            return replace(changed, schema=sink.schema, files=sink.finish())
+            return replace(changed, schema=sink.schema, files=new.finish())
 
     def _reshaped(self, command: AlterTable, job: Job, scan: FileScan, sink: Sink) -> Written:
         if not isinstance(command.change, RenameColumn | DropColumns):

@@ -175,6 +175,7 @@ class Loads:
             head = self._commits.head(target.path, name=target.name)
             terms = self._targets.terms(request, target, head.schema)
             terms.require_new_names(schema.names)
+            terms.require_room(head.schema)
             filled = self._fill(
                 request,
                 target.path,

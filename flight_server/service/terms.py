@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from flight_server.errors import PermissionDenied
 from flight_server.sql.conditions import bound
 from flight_server.sql.names import quoted
@@ -59,6 +61,15 @@ class Terms:
         for name in names:
             if name.casefold() not in known:
                 raise PermissionDenied(f"you may not change the column {quoted(name)}")
+
+    def require_room(self, schema: pa.Schema) -> None:
+        """Raise PermissionDenied when no row can be added: a column that is not seen needs one."""
+        if self.columns is not None and any(
+            not field.nullable and field.name not in self.columns for field in schema
+        ):
+            raise PermissionDenied(
+                f"you see some of the columns of {self.ref} only, and not all that a row needs"
+            )
 
 
 def terms_of(

@@ -71,6 +71,7 @@ class Writes:
         with self._commits.writing(target.path):
             head = self._commits.head(target.path, name=target.name)
             terms = self._targets.terms(request, target, head.schema)
+            terms.require_room(head.schema)
             if command.overwrite:
                 terms.require_all_rows("replace its rows")
             written = self._engine.write(
@@ -150,6 +151,8 @@ class Writes:
         pin = self._targets.pin(request, target)
         head = self._commits.head(target.path, name=target.name)
         terms = self._targets.terms(request, target, head.schema)
+        if isinstance(command, Merge) and command.inserts:
+            terms.require_room(head.schema)
         written = self._engine.write(
             query_of(bound),
             WriteTarget(

@@ -114,6 +114,11 @@ class Merge:
     on: str
     clauses: tuple[MergeClause, ...]
 
+    @property
+    def inserts(self) -> bool:
+        """Whether it may add rows."""
+        return any(isinstance(clause.action, MergeInsert) for clause in self.clauses)
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
