@@ -359,3 +359,26 @@ def test_a_caller_is_looked_up_anew(world: World) -> None:
     ended.append(Unauthenticated("the session has ended", code="token_revoked"))
     with pytest.raises(Unauthenticated, match="the session"):
         standing(request(BOB))
+
+
+class Stating:
+    """Lets everybody state some purposes."""
+
+    def __init__(self, *purposes: str) -> None:
+        self.granted = frozenset(purposes)
+
+    def purposes(self, principal: Principal) -> frozenset[str]:
+        return self.granted
+
+
+def test_a_caller_goes_on_for_the_purpose_that_may_be_stated(world: World) -> None:
+    stating = Stating("research")
+    standing = AccountStanding(Accounts(account(world.clock)), stating=stating)
+    asked = request(BOB, purpose="research")
+    assert standing(asked).purpose == "research"
+    assert standing(request(BOB)).purpose is None
+    stating.granted = frozenset({"analytics"})
+    with pytest.raises(PermissionDenied) as raised:
+        standing(asked)
+    assert raised.value.code == "purpose_denied"
+    assert standing(request(BOB)).purpose is None
