@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any, cast
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pyarrow.compute
 from datafusion import DataFrame, Expr, col, lit, udf
 from datafusion import functions as f
 
-from flight_server.engine.redaction_types import bucket_width, check_redaction, is_text
+from flight_server.engine.redaction_types import EXACT, bucket_width, check_redaction, is_text
 from flight_server.sql.names import literal, quoted
 from flight_server.sql.networks import network
 from policies.rules import ColumnPath, Redaction, RedactionKind
@@ -118,12 +118,13 @@ class _Redactor:
 
 
 def _unless_null(value: Expr, made: Expr, kind: pa.DataType) -> Expr:
-    nothing = Expr.literal(pa.scalar(None, kind))
+    nothing = lit(None).cast(kind)
     return f.when(value.is_null(), nothing).otherwise(made)
 
 
 def _nothing(_: Expr, kind: pa.DataType, __: Redaction) -> Expr:
-    return Expr.literal(pa.scalar(None, nullable(kind)))
+    # Not all types have a literal.
+    return Expr.literal(pa.scalar(None, pa.null())).cast(nullable(kind))
 
 
 def _masked(value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
@@ -147,9 +148,9 @@ def _generalised(value: Expr, kind: Any, redaction: Redaction) -> Expr:
     if pa.types.is_floating(kind):
         wide = value.cast(pa.float64())
         return (f.floor(wide / lit(float(width))) * lit(float(width))).cast(kind)
-    least = _least(kind)
-    # The lowest bucket that the type can hold takes what is below it.
-    lowest = -int(-least // width) * width
+    with localcontext(EXACT):
+        # The lowest bucket that the type can hold takes what is below it.
+        lowest = -int(-_least(kind) // width) * width
     lowest_expr, step, zero = (_number(n, kind) for n in (lowest, width, Decimal(0)))
     at_least = f.when(value < lowest_expr, lowest_expr).otherwise(value)
     rest = at_least % step

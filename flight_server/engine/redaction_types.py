@@ -5,7 +5,7 @@ What is checked when a rule is put is asked again when it is used: the column ma
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, InvalidOperation, localcontext
 from typing import Any
 
 import pyarrow as pa
@@ -19,6 +19,8 @@ TIME_UNITS = (*DATE_UNITS, "hour")
 # A sum of two widths of a decimal must not exceed its 38 digits.
 _WIDTH_MAX = Decimal(10) ** 37
 _KEPT_CHARACTERS_MAX = 64
+# Python's decimals are rounded to 28 digits where nothing else is said.
+EXACT = Context(prec=200)
 
 
 def check_redaction(kind: pa.DataType, path: ColumnPath, redaction: Redaction) -> None:
@@ -83,9 +85,10 @@ def _scaled(width: Decimal, kind: Any) -> int | None:
         scale, greatest = 0, 2 ** (kind.bit_width - (1 if pa.types.is_signed_integer(kind) else 0))
     else:
         scale, greatest = int(kind.scale), 10 ** int(kind.precision)
-    scaled = width.scaleb(scale)
-    is_whole = scaled == scaled.to_integral_value()
-    return int(scaled) if is_whole and scaled < greatest else None
+    with localcontext(EXACT):
+        scaled = width.scaleb(scale)
+        is_whole = scaled == scaled.to_integral_value()
+        return int(scaled) if is_whole and scaled < greatest else None
 
 
 def _check_null(*_: object) -> None:
