@@ -11,4 +11,6 @@ from tests.leaks.world import World
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Return the tables of all cases under their rules."""
-    return World(tmp_path_factory.mktemp("leaks"), CASES)
+    made = World(tmp_path_factory.mktemp("leaks"), CASES)
+    made.put()
+    return made

@@ -46,7 +46,7 @@ def of_rows(schema: pa.Schema, batches: list[pa.RecordBatch]) -> Outcome:
             writer.write_batch(batch)
     rows = pa.Table.from_batches(batches, schema).to_pylist()
     said = (
-        tuple((_alike(field.name), str(field.type)) for field in schema),
+        tuple((alike(field.name), str(field.type)) for field in schema),
         frozenset(Counter(repr(tuple(row.values())) for row in rows).items()),
     )
     return Outcome(said, sink.getvalue().to_pybytes())
@@ -56,13 +56,13 @@ def of_error(error: Exception) -> Outcome:
     """Return the outcome of a query that failed."""
     if isinstance(error, LakeflightError):
         text = "\n".join((error.code, error.message, repr(error.args)))
-        said: tuple[object, ...] = (error.code, _alike(error.message))
+        said: tuple[object, ...] = (error.code, alike(error.message))
     else:
         text, said = repr(error), (type(error).__name__,)
     return Outcome(said, text.encode())
 
 
-def _alike(text: str) -> str:
+def alike(text: str) -> str:
     """Return a text as it is for both tables, and for whichever value is met first."""
     return "a value" if _OF_VALUES.match(text) else _SCHEMA.sub("T", _TIME.sub("@", text))
 

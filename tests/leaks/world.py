@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
 
 from flight_server.catalog.rule_rows import filter_row, label_row, mask_row, view_row
 from flight_server.clock import SystemClock
@@ -36,7 +35,8 @@ STATES = ("newest", "by_version", "by_time")
 class World:
     """A lakehouse in a folder and an engine over it, in this process.
 
-    ``pins`` are the states of tables by name, as they were opened before there were rules.
+    There are no rules yet until they are ``put``; ``pins`` are the states of tables by name, as
+    they were opened before that.
     """
 
     def __init__(self, folder: Path, cases: Mapping[str, Case]) -> None:
@@ -55,12 +55,15 @@ class World:
         self.engine = LocalEngine(self.tables, BatchLimits(), EngineOptions(target_partitions=2))
         self._names: dict[tuple[str, str], tuple[str, ...]] = {}
         self.pins: dict[str, tuple[Pin, ...]] = {}
-        self._cases = tuple(cases.values())
-        for case in self._cases:
+        self.cases = tuple(cases.values())
+        for case in self.cases:
             self._store(GOVERNED, case, case.ref.table, case.stored())
         self._open()
+
+    def put(self) -> None:
+        """Put the rules of all cases, and store what they leave of each table."""
         self._put()
-        for case in self._cases:
+        for case in self.cases:
             pseudonyms = self._pseudonyms(case) if case.hashes else {}
             self._store(LEFT, case, case.asked_ref.table, case.left(pseudonyms))
 
@@ -89,34 +92,34 @@ class World:
         path = self.folder / schema / table
         for rows in versions:
             write(path, rows)
-        first = min(entry["timestamp"] for entry in DeltaTable(str(path)).history())
+        written = (path / "_delta_log" / f"{0:020}.json").stat().st_mtime_ns
         name = case.asked_ref.table
-        names = (name, f'"{name}@v0"', f'"{name}@{_time(first)}"')
+        names = (name, f'"{name}@v0"', f'"{name}@{_time(-(-written // 1_000_000))}"')
         self._names[schema, case.name] = names
 
     def _open(self) -> None:
         """Let everybody read everything, and open it so."""
         grants = [Grant(Privilege.READ, (BUCKET, LEFT), user=who.username) for who in (ME, FENCED)]
-        for case in self._cases:
+        for case in self.cases:
             ref = case.asked_ref
             grants.append(Grant(Privilege.READ, (BUCKET, GOVERNED, ref.table), user=ME.username))
         for grant in grants:
             self.rules.add(grant, created_by=None)
-        self._put_views(view for case in self._cases for view in case.views_before())
-        for case in self._cases:
+        self._put_views(view for case in self.cases for view in case.views_before())
+        for case in self.cases:
             for name in self._names[GOVERNED, case.name]:
                 query = Query(f"SELECT * FROM {name}", ME, BUCKET, GOVERNED)
                 self.pins[name] = self.engine.describe(query, is_cancelled=_never).pins
 
     def _put(self) -> None:
         """Put the rules of all cases."""
-        all_rules = [case.rules for case in self._cases]
+        all_rules = [case.rules for case in self.cases]
         made: dict[str, Any] = {"created_at": self._clock.now(), "created_by": None}
-        fences = [RowFilter("all", _left(case), "id > -1", _ONLY_FENCED) for case in self._cases]
+        fences = [RowFilter("all", _left(case), "id > -1", _ONLY_FENCED) for case in self.cases]
         # What is NULL in each row already, so that the engine knows it as well.
         nulls = [
             ColumnMask("_".join(path), _left(case), path, NULLED, _ONLY_FENCED)
-            for case in self._cases
+            for case in self.cases
             for path, shown in case.shows.items()
             if shown is nothing
         ]
@@ -127,7 +130,7 @@ class World:
         self._narrowing.masks.change(lambda _: [mask_row(each, **made) for each in masks])
         self._narrowing.labels.change(lambda _: [label_row(each, **made) for each in labels])
         self._put_views(view for rules in all_rules for view in rules.views)
-        for case in self._cases:
+        for case in self.cases:
             self._put_grants(case)
             self._put_keys(case)
 
