@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import pyarrow as pa
 
@@ -110,7 +111,17 @@ class SafeViews:
 
         Raises InvalidRequest (``view_recursive``) where they are too many, or make a circle.
         """
-        return _chain(view, self._rules())
+        by_ref, found = self._newest().by_ref, view
+        for _ in range(VIEWS_DEPTH_MAX):
+            yield found
+            below = by_ref.get(found.base)
+            if below is None:
+                return
+            found = below.rule
+        raise InvalidRequest(
+            f"views over views are too deep at {view.ref}: views_depth_max={VIEWS_DEPTH_MAX}",
+            code=RECURSIVE,
+        )
 
     def put(
         self,
@@ -168,9 +179,6 @@ class SafeViews:
 
         self._table.change(edit)
 
-    def _rules(self) -> Mapping[TableRef, SafeView]:
-        return {ref: view.rule for ref, view in self._newest().by_ref.items()}
-
     def _newest(self) -> _Index:
         read, index = self._table.read(), self._index
         if index.read is not read:
@@ -189,6 +197,7 @@ class SafeViews:
         return index
 
 
+@lru_cache(maxsize=1024)
 def stamp(views: tuple[SafeView, ...]) -> str:
     """Return a text that differs between two chains of other columns, or of another base."""
     said = [[str(view.ref), str(view.base), view.columns] for view in views]
@@ -201,20 +210,6 @@ def _stored(rule: SafeView, row: Row) -> StoredSafeView | None:
     except (pa.ArrowException, TypeError, ValueError):
         return None
     return StoredSafeView(rule, schema, row["created_at"], row["created_by"])
-
-
-def _chain(view: SafeView, rules: Mapping[TableRef, SafeView]) -> Iterator[SafeView]:
-    found: SafeView | None = view
-    for _ in range(VIEWS_DEPTH_MAX):
-        if found is None:
-            return
-        yield found
-        found = rules.get(found.base)
-    if found is not None:
-        raise InvalidRequest(
-            f"views over views are too deep at {view.ref}: views_depth_max={VIEWS_DEPTH_MAX}",
-            code=RECURSIVE,
-        )
 
 
 def _check_depth(rules: Mapping[TableRef, SafeView], new: SafeView) -> None:

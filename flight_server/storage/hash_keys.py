@@ -101,7 +101,9 @@ class HashKey:
         with self._path.open("rb") as file:
             status = os.fstat(file.fileno())
             content = file.read(_FILE_BYTES_MAX)
-        if stat.S_IMODE(status.st_mode) & 0o077:
+        # Of a file that is somebody else's, such as that of another server, the group is ours.
+        unwanted = 0o077 if status.st_uid == os.geteuid() else 0o007
+        if stat.S_IMODE(status.st_mode) & unwanted:
             raise _unusable("is open to others; chmod 600 it")
         try:
             key = bytes.fromhex(content.decode("ascii").strip())
