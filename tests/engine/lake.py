@@ -17,6 +17,7 @@ from flight_server.engine.base import (
     FileGroup,
     FileScan,
     GovernedTable,
+    KeyFilter,
     Pin,
     ProviderScan,
     Query,
@@ -75,6 +76,9 @@ class Lake:
         scan = self.open(pin.ref, principal, as_of=None, pin=pin).scan
         assert isinstance(scan, FileScan)
         return scan
+
+    def purged(self, pin: Pin, scan: FileScan, stamp: int) -> KeyFilter | None:
+        return None
 
     def add(self, name: str, scan: Scan) -> None:
         """Add the next version of a table ``[bucket.[schema.]]table``, by default in lake.main."""

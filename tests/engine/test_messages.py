@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from flight_server import errors
 from flight_server.engine import messages
-from flight_server.engine.base import Description, Pin, Query, Temporary, WriteTarget, Written
+from flight_server.engine.base import (
+    Description,
+    FileGroup,
+    FileScan,
+    Pin,
+    Query,
+    Temporary,
+    WriteTarget,
+    Written,
+)
 from flight_server.sql.names import AsOf
 from policies.names import Principal, Role, TableRef
 
@@ -90,6 +99,8 @@ def test_a_write_survives_the_round_trip(
         chosen,
         file_bytes=None if chosen is None else len(chosen),
         rows_are_source=has_schema,
+        checks=() if chosen is None else ("owner = 'x'", "a < 1"),
+        columns=chosen,
     )
     who = Principal("1", "x", Role.ADMIN)
     query = Query("DELETE FROM t", who, "b", "s", parameters=parameters)
@@ -103,6 +114,21 @@ def test_what_was_written_survives_the_round_trip(
     files = ({"path": "a", "rows": 1, "values": {"p": None}},)
     written = Written(pa.schema([("a", pa.int64())]), files, removed, inserted, updated, deleted)
     assert messages.decode_written(messages.encode_written(written)) == written
+
+
+@given(st.lists(st.tuples(st.none() | st.integers(-9, 9), _NAMES), max_size=4), _COUNTS)
+def test_files_to_be_checked_survive_the_round_trip(
+    groups: list[tuple[int | None, str]], count: int
+) -> None:
+    schema = pa.schema([("a", pa.int64()), ("p", pa.int32())])
+    found = tuple(FileGroup((pa.scalar(value, pa.int32()),), (name,)) for value, name in groups)
+    for scan in (
+        FileScan(schema, ("p",), found),
+        FileScan(schema, (), (FileGroup((), ("file:///a%20b", "file:///c")),)),
+    ):
+        sent = messages.encode_check(scan, ("a = 1", "p IS NULL"))
+        assert messages.decode_check(sent) == (scan, ("a = 1", "p IS NULL"))
+    assert messages.decode_count(messages.encode_count(count)) == count
 
 
 _CLASSES = sorted(messages._ERRORS.values(), key=lambda cls: cls.__name__)
