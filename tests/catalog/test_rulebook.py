@@ -77,6 +77,23 @@ def test_the_book_is_made_anew_only_when_the_table_changed(tmp_path: Path) -> No
     assert rules.book().version == rules.version()
 
 
+def test_grants_on_columns_and_for_purposes_are_other_grants(tmp_path: Path) -> None:
+    rules = open_book(tmp_path)
+    whole = replace(READ, resource=("primary", "sales", "orders"))
+    several = [
+        whole,
+        replace(whole, columns=("id",)),
+        replace(whole, columns=("id", "note")),
+        replace(whole, purposes=frozenset({"research"})),
+    ]
+    for each in several:
+        assert rules.add(each, created_by=None)[1]
+        assert not rules.add(each, created_by=None)[1]
+    assert set(rules.book().grants) == set(several)
+    rules.remove(several[1])
+    assert set(rules.book().grants) == {*several} - {several[1]}
+
+
 def test_what_the_settings_grant_is_denied_by_a_stored_rule(tmp_path: Path) -> None:
     rules = open_book(tmp_path, READ)
     assert may_read(rules)
@@ -120,17 +137,27 @@ def test_there_is_an_end_to_the_number_of_grants(
         rules.add(DENY, created_by=None)
 
 
-def damage(root: Path, **changes: str) -> None:
+def damage(root: Path, **changes: object) -> None:
     """Change the stored grants as another tool might."""
     stored = table(root)
     stored.change(lambda rows: [{**row, **changes} for row in rows.values()])
 
 
 @pytest.mark.parametrize(
-    "changes", [{"privilege": "fly"}, {"resource": "a..b"}, {"resource": ""}, {"role": "guest"}]
+    "changes",
+    [
+        {"privilege": "fly"},
+        {"resource": "a..b"},
+        {"resource": ""},
+        {"role": "guest"},
+        {"columns": ["id"]},  # of no table
+        {"resource": "primary.sales.orders", "columns": []},
+        {"purposes": []},
+        {"purposes": ["curiosity"]},
+    ],
 )
 def test_an_allow_that_cannot_be_read_opens_nothing(
-    tmp_path: Path, changes: dict[str, str]
+    tmp_path: Path, changes: dict[str, object]
 ) -> None:
     rules = open_book(tmp_path)
     stored, _ = rules.add(READ, created_by=None)
@@ -139,9 +166,18 @@ def test_an_allow_that_cannot_be_read_opens_nothing(
     assert [grant.grant_id for grant in rules.list()] == [stored.grant_id]
 
 
-@pytest.mark.parametrize("changes", [{"privilege": "fly"}, {"resource": "a..b"}, {"effect": "?"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"privilege": "fly"},
+        {"resource": "a..b"},
+        {"effect": "?"},
+        {"columns": ["id"]},
+        {"purposes": ["curiosity"]},
+    ],
+)
 def test_a_deny_that_cannot_be_read_closes_everything(
-    tmp_path: Path, changes: dict[str, str]
+    tmp_path: Path, changes: dict[str, object]
 ) -> None:
     rules, admin = open_book(tmp_path, READ), Principal("1", "root", Role.ADMIN)
     stored, _ = rules.add(DENY, created_by=None)

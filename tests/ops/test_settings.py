@@ -120,6 +120,11 @@ def test_the_names_of_the_forerunners_work_and_ours_win() -> None:
         ("[[grants]]\nprivilege='read'\nresource='primary.a.b.c'\nuser='a'", "a resource is"),
         ("[[grants]]\nprivilege='read'\nresource='primary.'\nuser='a'", "a resource is"),
         ("[[grants]]\nprivilege='read'\nresource='primary..a'\nuser='a'", "a resource is"),
+        (
+            "[[grants]]\nprivilege='read'\nresource='primary.a'\nuser='a'\ncolumns=['b']",
+            "one table",
+        ),
+        ("[[grants]]\nprivilege='read'\nresource='primary'\nuser='a'\npurposes=['b']", "purposes"),
         ("[server\n", "lakeflight.toml"),
     ],
 )
@@ -249,6 +254,16 @@ resource = 'profile:user.s."a.b"'
 user = "alice"
 effect = "deny"
 """
+
+
+def test_grants_of_the_settings_may_be_on_columns_and_for_purposes(tmp_path: Path) -> None:
+    config = tmp_path / "lakeflight.toml"
+    config.write_text(
+        "[[grants]]\nprivilege = 'read'\nresource = 'primary.a.b'\nrole = 'intern'\n"
+        "columns = ['y', 'x']\npurposes = ['research']\n"
+    )
+    (grant,) = load(config, {}, environ={}).policy_book().grants
+    assert (grant.columns, grant.purposes) == (("x", "y"), frozenset({"research"}))
 
 
 def test_grants_become_a_policy_book(tmp_path: Path) -> None:
