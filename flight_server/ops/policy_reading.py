@@ -9,7 +9,7 @@ from flight_server.clock import Clock
 from flight_server.ops.rights import buckets
 from flight_server.ops.settings import Settings
 from flight_server.service import governed
-from flight_server.service.explaining import Explainer, TombstoneCounts
+from flight_server.service.explaining import Explainer
 from flight_server.service.governed import Governed
 from flight_server.sql.fragments import read_table
 from flight_server.sql.names import DEFAULT
@@ -34,7 +34,7 @@ def explainer(settings: Settings, found: Governed, clock: Clock) -> Explainer:
         found.registry,
         opener=found.opener,
         clock=clock,
-        counting=None if found.keys is None else TombstoneCounts(found.keys),
+        stores=found.keys,
     )
 
 

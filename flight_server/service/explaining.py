@@ -17,9 +17,10 @@ from flight_server.auth.user import User
 from flight_server.catalog.editions import Edition, Editions
 from flight_server.catalog.registry import Registry
 from flight_server.clock import Clock
-from flight_server.engine.base import KeyFilter, Narrowing
+from flight_server.engine.base import Narrowing
 from flight_server.errors import InvalidRequest, NotFound, Unsupported
-from flight_server.service.hidden_keys import KeyStores, partition_of
+from flight_server.service.hidden_keys import KeyStores
+from flight_server.service.keys_at import KeysAt, Tombstones
 from flight_server.service.narrowing import Narrower
 from flight_server.service.opening import Opener
 from flight_server.sql.names import AsOf, parse_raw_name
@@ -49,29 +50,6 @@ class Question:
     version: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Tombstones:
-    """How many keys hide rows, and how many hide some no more, because these are gone for good."""
-
-    hiding: int
-    compacted: int
-
-
-class TombstoneCounts:
-    """Counts the tombstones of tables."""
-
-    def __init__(self, stores: KeyStores) -> None:
-        self._sets = stores.tombstones
-
-    def count(self, table: TableRef, moment: datetime | None) -> Tombstones:
-        """Return how many there were at a moment, now for None; raises Unavailable."""
-        partition = partition_of(table)
-        state = (
-            self._sets.current(partition) if moment is None else self._sets.as_of(partition, moment)
-        )
-        return Tombstones(state.count, sum(len(each.keys) for each in state.compactions))
-
-
 class Accounts(Protocol):
     """Where accounts are looked up as they were."""
 
@@ -87,7 +65,8 @@ class Explanation:
     ``principal`` is None when there was no such account. ``views`` lead from the name that was
     asked for down to ``base``. ``columns`` are those of the base, None when they are not known;
     ``narrowings`` are what a query goes through from the base up, ``layers`` the rules behind them.
-    ``trouble`` says why nothing is shown although it is allowed.
+    ``agreed`` counts the people whose rows a purpose shows, None where nobody is asked; ``trouble``
+    says why nothing is shown although it is allowed.
     """
 
     asked: Question
@@ -103,6 +82,7 @@ class Explanation:
     group_rows_min: int = 0
     layers: tuple[tuple[TableRef, TableView], ...] = ()
     tombstones: Tombstones | None = None
+    agreed: int | None = None
     trouble: str | None = None
     notes: tuple[str, ...] = ()
 
@@ -128,24 +108,6 @@ class _State:
     note: str | None = None
 
 
-class _NoKeys:
-    """Stands in for the keys that hide rows, which are counted and never told."""
-
-    def tombstones(
-        self,
-        ref: TableRef,  # noqa: ARG002  whatever is asked
-        schema: pa.Schema,  # noqa: ARG002
-        paths: frozenset[str],  # noqa: ARG002
-    ) -> KeyFilter | None:
-        return None
-
-    def key_column(self, ref: TableRef) -> str | None:  # noqa: ARG002
-        return None
-
-    def consented(self, purpose: str, column: pa.Field[pa.DataType]) -> KeyFilter:
-        return KeyFilter(column.name, pa.array([], column.type), keeps=True, stamp=purpose)
-
-
 class Explainer:
     """Answers questions about the rules of one lakehouse, whoever asks."""
 
@@ -157,14 +119,14 @@ class Explainer:
         *,
         opener: Opener,
         clock: Clock,
-        counting: TombstoneCounts | None = None,
+        stores: KeyStores | None = None,
     ) -> None:
         self.editions = editions
         self._accounts = accounts
         self._registry = registry
         self._opener = opener
         self._clock = clock
-        self._counting = counting
+        self._stores = stores
 
     def exists(self, ref: TableRef) -> bool:
         """Whether there is a table or view of that name now; raises Unavailable."""
@@ -222,19 +184,25 @@ class Explainer:
         state = self._state(base, found.at)
         notes = () if state.note is None else (state.note,)
         found = replace(found, base=base, views=views, trouble=state.trouble, notes=notes)
-        if self._counting is not None and state.schema is not None and not is_raw:
-            found = replace(found, tombstones=self._counting.count(base, found.at))
+        keys = None if self._stores is None else KeysAt(self._stores, found.at)
+        if keys is not None and state.schema is not None and not is_raw:
+            found = replace(found, tombstones=keys.count(base))
         if state.schema is None:
             return found
         schema = without_metadata(state.schema)
         found = replace(found, columns=tuple(schema.names))
         upwards = views[::-1]
         layers = _layers(book, principal, base, schema=schema, views=upwards)
+        if principal.purpose is not None and any(view.subjects for _, view in layers):
+            agreed = 0 if keys is None else keys.agreed(principal.purpose)
+            found = replace(found, agreed=agreed)
         if not found.decision.allowed:
             return replace(found, layers=layers)
-        narrower = Narrower(lambda: book, hidden=_NoKeys())
+        narrower = Narrower(lambda: book, hidden=keys)
         try:
-            narrowed = narrower.narrowed(principal, base, schema, paths=state.paths, views=upwards)
+            narrowed = narrower.narrowed(
+                principal, base, schema, paths=state.paths, views=upwards, is_raw=is_raw
+            )
         except NotFound:
             return replace(found, layers=layers, trouble="none of its columns may be read")
         except InvalidRequest as error:

@@ -47,7 +47,7 @@ def as_json(found: Explanation, *, is_full: bool) -> JSON:
         "columns": [_column(each) for each in columns],
         "rows_filtered": rows_are_filtered(found),
         "purpose": _purpose(found),
-        "consent": _consent(found),
+        "consent": _consent(found, is_full=is_full),
         "group_rows_min": found.group_rows_min,
     }
     if is_full:
@@ -130,11 +130,12 @@ def _purpose(found: Explanation) -> JSON | None:
     return {"name": purpose, "why": shows.reason, "hides": [*purpose_hides(shows, told)]}
 
 
-def _consent(found: Explanation) -> JSON | None:
+def _consent(found: Explanation, *, is_full: bool) -> JSON | None:
     subjects = sorted({name for _, view in found.layers for name in view.subjects})
     if not subjects:
         return None
-    return {"purpose": found.asked.purpose, "columns": subjects}
+    answer: JSON = {"purpose": found.asked.purpose, "columns": subjects}
+    return {**answer, "people": found.agreed} if is_full else answer
 
 
 def _about(found: Explanation, principal: Principal) -> Iterator[tuple[Grant, StoredGrant | None]]:
@@ -335,7 +336,7 @@ def _of_columns(found: Explanation, columns: tuple[Seen, ...], *, is_full: bool)
 
 
 def _of_purpose(found: Explanation) -> Iterator[str]:
-    purpose, consent = _purpose(found), _consent(found)
+    purpose, consent = _purpose(found), _consent(found, is_full=False)
     if purpose is not None:
         yield f"The purpose is {purpose['name']}: {purpose['why']}."
         yield from (f"For it, {each}." for each in purpose["hides"])

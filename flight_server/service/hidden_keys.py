@@ -104,9 +104,7 @@ class HiddenKeys:
 
         Raises InvalidRequest (``policy_misfit``) for a column that cannot name people.
         """
-        kind: Any = column.type
-        if not is_key_type(kind):
-            raise _misfit(f"the column {quoted(column.name)} cannot name people")
+        kind = check_names_people(column)
         state = self._stores.consents.current(purpose)
         key = ("consents", purpose, state.stamp, str(kind))
         keys = self._columns.get(key)
@@ -153,7 +151,7 @@ class HiddenKeys:
             old = self._compactions(partition_of(ref), state, paths)
         if not (state.count or old):
             return None
-        kind = _checked_type(ref, state, schema)
+        kind = checked_type(ref, state, schema)
         stamp = ",".join(map(str, (state.stamp, *(each.number for each in old))))
         key = ("tombstones", partition_of(ref), stamp, str(kind))
         keys = self._columns.get(key)
@@ -178,6 +176,14 @@ class HiddenKeys:
         return found
 
 
+def check_names_people(column: pa.Field[pa.DataType]) -> Any:
+    """Return the type of a column; InvalidRequest (``policy_misfit``) when it names no people."""
+    kind: Any = column.type
+    if not is_key_type(kind):
+        raise _misfit(f"the column {quoted(column.name)} cannot name people")
+    return kind
+
+
 def _united(keys: pa.Array[Any], old: tuple[Compaction, ...]) -> pa.Array[Any]:
     if not old:
         return keys
@@ -185,7 +191,11 @@ def _united(keys: pa.Array[Any], old: tuple[Compaction, ...]) -> pa.Array[Any]:
     return united
 
 
-def _checked_type(ref: TableRef, state: KeyState, schema: pa.Schema) -> Any:
+def checked_type(ref: TableRef, state: KeyState, schema: pa.Schema) -> Any:
+    """Return the type of the key column in a state of a table.
+
+    Raises InvalidRequest (``policy_misfit``) when it has none, or one of another type.
+    """
     place = schema.get_field_index(str(state.key_column))
     if place < 0:
         raise _misfit(f"{ref} has no column {quoted(str(state.key_column))} in this version")

@@ -20,7 +20,7 @@ from flight_server.clock import SystemClock
 from flight_server.engine.base import BatchLimits, Query
 from flight_server.engine.local import LocalEngine
 from flight_server.engine.session import EngineOptions
-from flight_server.service.explaining import Explainer, Question, TombstoneCounts
+from flight_server.service.explaining import Explainer, Question
 from flight_server.service.governed import build
 from flight_server.service.own_bucket import open_rulebook
 from flight_server.storage.locations import locate_all
@@ -60,7 +60,7 @@ class RuledLake:
             self.governed.registry,
             opener=self.governed.opener,
             clock=self.clock,
-            counting=TombstoneCounts(self.keys),
+            stores=self.keys,
         )
         self._tables: dict[str, SystemTable] = {}
         self._engine = LocalEngine(

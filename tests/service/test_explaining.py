@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flight_server.errors import InvalidRequest, LakeflightError, NotFound
-from flight_server.service.explaining import Explanation, Tombstones
+from flight_server.service.explaining import Explanation
 from flight_server.service.explanations import as_json, is_shown, seen_columns
 from flight_server.service.hidden_keys import partition_of
+from flight_server.service.keys_at import Tombstones
 from flight_server.storage.key_sets import KeyEvent, KeyEvents
 from policies.names import Privilege, Role, TableRef
 from policies.purposes import DataPart
@@ -166,7 +167,11 @@ def test_purposes_hide_and_must_be_granted(lake: RuledLake) -> None:
     answer = explained(lake, purpose="research")
     assert answer["allowed"]
     assert answer["columns"][1]["shown"] == "null"
-    assert answer["consent"] == {"purpose": "research", "columns": ["name"]}
+    assert answer["consent"] == {"purpose": "research", "columns": ["name"], "people": 0}
+    assert lake.keys is not None
+    people = pa.array(["ann", "cyd"], pa.string())
+    lake.keys.consents.add([KeyEvents("research", KeyEvent.ADDED, people)])
+    assert explained(lake, purpose="research")["consent"]["people"] == 2
     assert answer["labels"][0]["part"] == "user_id"
     assert [each["holds"] for each in answer["grants"]] == [True, True]
     assert [each["holds"] for each in explained(lake)["grants"]] == [True, False]
@@ -179,13 +184,20 @@ def test_tombstones_are_counted_then_and_now_and_never_told(lake: RuledLake) -> 
     before = lake.moment()
     assert lake.keys is not None
     keys = pa.array(["1", "2", "3"], pa.string())
-    lake.keys.tombstones.add([KeyEvents(partition_of(PEOPLE), KeyEvent.ADDED, keys)])
+    added = KeyEvents(partition_of(PEOPLE), KeyEvent.ADDED, keys, key_column="id", key_type="int64")
+    lake.keys.tombstones.add([added])
     now = lake.explainer.explain(lake.question(PEOPLE, "ann"))
     assert now.tombstones == Tombstones(hiding=3, compacted=0)
     then = lake.explainer.explain(lake.question(PEOPLE, "ann", at=before))
     assert then.tombstones == Tombstones(hiding=0, compacted=0)
     assert "3 tombstoned keys hide rows." in as_json(now, is_full=True)["summary"]
     assert as_json(now, is_full=False).get("tombstones") is None
+    lake.table(TableRef("primary", "hr", "others"), ROWS.drop(["id"]))
+    table = partition_of(TableRef("primary", "hr", "others"))
+    lake.keys.tombstones.add([replace(added, partition=table)])
+    misfit = explained(lake, TableRef("primary", "hr", "others"))
+    assert not misfit["allowed"]
+    assert 'no column "id" in this version' in misfit["reason"]
 
 
 def test_accounts_rules_and_tables_are_those_of_the_moment(lake: RuledLake) -> None:
