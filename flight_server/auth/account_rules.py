@@ -96,18 +96,34 @@ def check_custom_roles(names: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
+def is_attribute_name(name: str) -> bool:
+    """Whether an attribute may be called so."""
+    return _ATTRIBUTE.fullmatch(name) is not None
+
+
+def sound_attribute(value: object) -> str | None:
+    """Return what another system says of a user as the value of an attribute; None if it is none.
+
+    A text, or a whole number as text.
+    """
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and 1 <= len(text) <= ATTRIBUTE_CHARACTERS_MAX and text.isprintable():
+        return text
+    return None
+
+
 def check_attributes(attributes: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return attributes by name, each name once, or raise InvalidRequest."""
     found = dict(attributes)
     if len(found) > ATTRIBUTES_MAX:
         raise InvalidRequest(f"a user has attributes_max={ATTRIBUTES_MAX} at most")
     for name, value in found.items():
-        if not _ATTRIBUTE.fullmatch(name):
+        if not is_attribute_name(name):
             raise InvalidRequest(
                 "the name of an attribute is a lower-case letter, then letters, digits, '_', '.' or"
                 " '-', 64 at most"
             )
-        if not 1 <= len(value) <= ATTRIBUTE_CHARACTERS_MAX or not value.isprintable():
+        if sound_attribute(value) is None:
             raise InvalidRequest(
                 f"the attribute {name} is a printable text of 1 to {ATTRIBUTE_CHARACTERS_MAX}"
                 " characters"

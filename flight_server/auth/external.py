@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 
-from flight_server.auth.account_rules import check_email, check_own_choice
+from flight_server.auth.account_rules import ATTRIBUTES_MAX, check_email, check_own_choice
 from flight_server.auth.issuers import ExternalClaims, Issuers, Vouched
 from flight_server.auth.users import User, UserStore
 from flight_server.errors import InvalidRequest, Unauthenticated
@@ -82,6 +82,7 @@ class ExternalAccounts:
             role=vouched.role,
             custom_roles=vouched.custom_roles,
             tier=vouched.tier,
+            attributes=vouched.attributes,
             claims=_text(_Said(claims.issued_at, vouched)),
         )
         _log.info("the account %s was made for a user of another system", user.username)
@@ -124,8 +125,25 @@ def _renewed(user: User, claims: ExternalClaims) -> User:
             now.tier if old is None or now.tier != old.tier else user.subscription_tier
         ),
         email=_sound_email(now) if old is None or now.email != old.email else user.email,
+        attributes=_attributes(user, old, now),
         external_claims=_text(_Said(claims.issued_at, now)),
     )
+
+
+def _attributes(user: User, old: Vouched | None, now: Vouched) -> tuple[tuple[str, str], ...]:
+    """Return attributes with what the issuer says anew; others are those given here."""
+    before = () if old is None else old.attributes
+    if now.attributes == before:
+        return user.attributes
+    kept = {name: text for name, text in user.attributes if name not in dict(before)}
+    merged = {**kept, **dict(now.attributes)}
+    # Those of the issuer come first, where there are too many.
+    for name in sorted(kept):
+        if len(merged) <= ATTRIBUTES_MAX:
+            break
+        if name not in dict(now.attributes):
+            del merged[name]
+    return tuple(sorted(merged.items()))
 
 
 def _sound_email(vouched: Vouched) -> str | None:
@@ -152,6 +170,7 @@ def _said(text: str | None) -> _Said | None:
                 custom_roles=tuple(vouched["custom_roles"]),
                 tier=vouched["tier"],
                 email=vouched["email"],
+                attributes=tuple((name, text) for name, text in vouched.get("attributes", ())),
             ),
         )
     except (ValueError, KeyError, TypeError):

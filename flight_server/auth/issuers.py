@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flight_server.auth.account_rules import sound_attribute
 from flight_server.auth.fetching import check_url, fetch, is_local
 from flight_server.auth.issuer_keys import IssuerKeys
 from flight_server.auth.key_sets import KID_CHARACTERS_MAX, KeySet, discover
@@ -55,18 +56,23 @@ class IssuerRules:
     tier_claim: str | None = None
     default_tier: str = "free"
     tiers: frozenset[str] = frozenset()
+    attributes: Mapping[str, str] = field(default_factory=dict)
     keys_seconds_max: int = 3600
     keys_offline_seconds_max: int = 86_400
 
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """What an issuer says of a user, in this server's words; the email only if it may be true."""
+    """What an issuer says of a user, in this server's words; the email only if it may be true.
+
+    ``attributes`` are pairs of name and value, by name.
+    """
 
     role: str
     custom_roles: tuple[str, ...]
     tier: str
     email: str | None
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +276,7 @@ def _vouched(payload: Mapping[str, Any], rules: IssuerRules) -> Vouched:
     mapped = {rules.roles[each] for each in listed if isinstance(each, str) and each in rules.roles}
     base = [role for role in _BASE_ROLES if role in mapped]
     tier = None if rules.tier_claim is None else claim(payload, rules.tier_claim)
+    said = {name: sound_attribute(claim(payload, held)) for name, held in rules.attributes.items()}
     is_unproven = payload.get("email_verified", True) is False
     email = None if is_unproven else _short_text(claim(payload, rules.email_claim))
     return Vouched(
@@ -277,6 +284,7 @@ def _vouched(payload: Mapping[str, Any], rules: IssuerRules) -> Vouched:
         custom_roles=tuple(sorted(mapped - set(_BASE_ROLES))),
         tier=tier if isinstance(tier, str) and tier in rules.tiers else rules.default_tier,
         email=email,
+        attributes=tuple(sorted((name, text) for name, text in said.items() if text is not None)),
     )
 
 

@@ -121,6 +121,7 @@ class UserStore:
         custom_roles: Iterable[str],
         tier: str,
         claims: str,
+        attributes: Iterable[tuple[str, str]] = (),
     ) -> User:
         """Add the account of somebody who signs in at another system, and return it, durable.
 
@@ -131,7 +132,12 @@ class UserStore:
         made = self._new(
             "", email=email, role=role, custom_roles=custom_roles, subscription_tier=tier
         )
-        made = replace(made, external_id=external_id, external_claims=claims)
+        made = replace(
+            made,
+            external_id=external_id,
+            external_claims=claims,
+            attributes=check_attributes(attributes),
+        )
 
         def edit(rows: Rows) -> list[Row]:
             nonlocal made

@@ -9,7 +9,12 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from flight_server.auth.account_rules import ADMIN, check_password
+from flight_server.auth.account_rules import (
+    ADMIN,
+    ATTRIBUTES_MAX,
+    check_password,
+    is_attribute_name,
+)
 from flight_server.errors import InvalidRequest
 from flight_server.ops.sections import Section
 
@@ -172,6 +177,11 @@ class IssuerSettings(Section):
     )
     tier_claim: str | None = Field(default=None, description="Claim with the tier.")
     default_tier: str = Field(default="free", description="Tier of who has none by `tier_claim`.")
+    attributes: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=ATTRIBUTES_MAX,
+        description="Attributes that its users have here, each with the claim that holds it.",
+    )
     keys_seconds_max: int = Field(
         default=3600, ge=1, le=604_800, description="How long its keys are used without asking."
     )
@@ -187,6 +197,17 @@ class IssuerSettings(Section):
             is_local = parts.hostname in {"127.0.0.1", "localhost", "::1"}
             if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
                 raise ValueError("an issuer is asked over https")
+        return value
+
+    @field_validator("attributes")
+    @classmethod
+    def _are_attributes(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in value:
+            if not is_attribute_name(name):
+                raise ValueError(
+                    "the name of an attribute is a lower-case letter, then letters, digits, '_',"
+                    " '.' or '-'"
+                )
         return value
 
     @field_validator("roles")

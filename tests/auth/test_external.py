@@ -148,6 +148,24 @@ def test_what_is_changed_here_stays_until_the_issuer_says_something_else(
     assert accounts.account(claims(at=400, role="trader")).role is Role.TRADER
 
 
+def test_attributes_of_the_issuer_go_beside_those_given_here(
+    accounts: ExternalAccounts, users: UserStore
+) -> None:
+    north, south = (("region", "north"), ("team", "a")), (("region", "south"),)
+    user = accounts.account(claims(attributes=north))
+    assert user.attributes == north
+    users.update(user.user_id, lambda found: replace(found, attributes=(*north, ("desk", "3"))))
+    assert accounts.account(claims(at=150, attributes=north)).attributes == (("desk", "3"), *north)
+    moved = accounts.account(claims(at=200, attributes=south))
+    assert moved.attributes == (("desk", "3"), ("region", "south"))
+    own = tuple((f"a{number:02}", "x") for number in range(32))
+    users.update(user.user_id, lambda found: replace(found, attributes=own))
+    full = accounts.account(claims(at=300, attributes=north)).attributes
+    assert len(full) == 32
+    assert set(north) < set(full)
+    assert accounts.account(claims(at=400)).attributes == full[:-2]
+
+
 def test_a_disabled_account_stays_disabled_and_as_it_is(
     users: UserStore, accounts: ExternalAccounts
 ) -> None:

@@ -282,6 +282,18 @@ def test_roles_and_tiers_are_translated_and_nothing_else_counts(issuer: Issuer) 
     assert vouched({"staff": True}) == ("guest", (), "free")
 
 
+def test_attributes_are_texts_and_whole_numbers(issuer: Issuer) -> None:
+    issuers = make(issuer, attributes={"region": "address.region", "team": "team", "no": "no"})
+
+    def attributes(**claims: Any) -> dict[str, str]:
+        return dict(verified(issuers, token(issuer, **claims)).vouched.attributes)
+
+    assert attributes(address={"region": "north"}, team=7) == {"region": "north", "team": "7"}
+    odd: list[object] = ["", "x" * 257, "a\nb", ["a"], {"a": 1}, True, None, 1.5]
+    for value in odd:
+        assert attributes(team=value, region="north") == {}
+
+
 def test_claims_are_found_by_name_first_and_by_path_then() -> None:
     payload = {"https://x.org/roles": ["a"], "a.b": 1, "a": {"b": 2, "c": {"d": 3}}}
     assert claim(payload, "https://x.org/roles") == ["a"]
