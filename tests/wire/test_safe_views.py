@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import adbc_driver_flightsql.dbapi as flightsql
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.flight as fl
+import pyarrow.parquet as pq
 import pytest
 
 from flight_server.demo import staffing
 from flight_server.protocol import commands
+from tests import tables as zoo
 from tests.lakehouse import orders_table, regions_table, write
 from tests.servers import Server, running
 from tests.wire.loading import ingest, load
@@ -879,3 +883,99 @@ def test_a_bucket_that_is_away_is_not_named(
     finally:
         away.rename(folder / "archive")
     assert count(agent, name) == 4
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        zoo.plain,
+        zoo.partitioned_by_awkward_text,
+        zoo.with_column_mapping,
+        zoo.with_deletion_vector,
+    ],
+)
+def test_a_view_may_be_of_a_table_however_it_is_stored(
+    folder: Path, agent: RawClient, admin: RawClient, make: Any
+) -> None:
+    make(folder / "lake/zoo" / make.__name__)
+    base = f"zoo.{make.__name__}"
+    every = admin.fetch(f"SELECT * FROM {base}")
+    names = every.column_names
+    name = put(admin, base, names, row_filter="TRUE")
+    assert sorted(map(str, rows(agent, f"SELECT * FROM {name}"))) == sorted(
+        map(str, every.to_pylist())
+    )
+    admin.call("view.put", name=name, base=base, columns=names[:1], row_filter="FALSE")
+    assert rows(agent, f"SELECT * FROM {name}") == []
+
+
+def test_names_of_columns_are_what_they_are(
+    folder: Path, agent: RawClient, admin: RawClient
+) -> None:
+    odd = pa.table({"a.b": ["one"], "A": ["two"], 'q"x': ["three"], "ü ": ["four"], "a": ["five"]})
+    pq.write_table(odd, folder / "lake/sales/odd.parquet")
+    name = put(
+        admin,
+        "sales.odd",
+        ["a.b", "A", 'q"x', "ü ", "a"],
+        row_filter="\"A\" = 'two' AND \"a.b\" = 'one' AND a = 'five'",
+        redactions={"a.b": {"kind": "null"}, "A": {"kind": "mask", "keep_prefix": 1}},
+    )
+    assert rows(agent, f"SELECT * FROM {name}") == [
+        {"a.b": None, "A": "t********", 'q"x': "three", "ü ": "four", "a": "five"}
+    ]
+    assert message(agent, f"SELECT * FROM {name} VERSION AS OF 0")[0] == "unsupported"
+    (endpoint,) = agent.info(f"SELECT * FROM {name}").endpoints
+    pq.write_table(odd.slice(0, 0), folder / "lake/sales/odd.parquet")
+    assert refused(lambda: agent.read(endpoint.ticket)) == "conflict"
+    assert rows(agent, f"SELECT * FROM {name}") == []
+
+
+def test_a_stream_ends_with_the_right_to_the_view(
+    own: Server, folder: Path, admin: RawClient
+) -> None:
+    add_user(admin, "streamer")
+    name = put(admin, "sales.orders", ["order_id"])
+    (given,) = admin.call(
+        "grant.add", privilege="read", resource=f"primary.{name}", to={"user": "streamer"}
+    )
+    endless = f"SELECT a.order_id FROM {name} a CROSS JOIN {name} b CROSS JOIN {name} c"
+    with RawClient.connect(own, "streamer", PASSWORD) as streamer:
+        (endpoint,) = streamer.info(endless).endpoints
+        reader = streamer.open(endpoint.ticket)
+        reader.read_chunk()
+        admin.call("grant.remove", grant_id=given["grant_id"])
+
+        def drain() -> None:
+            while True:
+                reader.read_chunk()
+
+        assert refused(drain) == "permission_denied"
+
+
+def test_the_key_of_hashes_is_changed_by_command_as_well(
+    folder: Path, agent: RawClient, admin: RawClient
+) -> None:
+    name = put(admin, orders(folder), ["customer"], redactions={"customer": {"kind": "hash"}})
+    before = set(agent.fetch(f"SELECT * FROM {name}")["customer"].to_pylist())
+    command = [sys.executable, "-m", "flight_server", "policy", "rotate-key"]
+    subprocess.run([*command, "--dir", str(folder / "lake")], check=True, capture_output=True)
+    after = set(agent.fetch(f"SELECT * FROM {name}")["customer"].to_pylist())
+    assert len(before) == len(after) == 10
+    assert not before & after
+    (key,) = (folder / "lake").rglob("hash.key")
+    key.chmod(0o644)
+    try:
+        assert message(agent, f"SELECT * FROM {name}")[0] == "unavailable"
+    finally:
+        key.chmod(0o600)
+    admin.call("view.rotate_key")
+    (record, *_) = admin.call("audit.activity", action="view.rotate_key", limit=20)
+    assert record["outcome"] == "success"
+
+
+def test_of_a_view_that_is_put_no_values_go_on_record(folder: Path, admin: RawClient) -> None:
+    name = put(admin, orders(folder), ["order_id"], row_filter="customer <> 'SECRET-VALUE'")
+    records = admin.call("audit.activity", action="view.put", limit=5)
+    assert any(name in record["resource"] for record in records)
+    assert "SECRET-VALUE" not in str(records)
