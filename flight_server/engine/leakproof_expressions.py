@@ -39,7 +39,7 @@ COMPARISONS = frozenset(
 )
 WRAPPING = frozenset({"Plus", "Minus", "Multiply"})
 DIVIDING = frozenset({"Divide", "Modulo"})
-BITWISE = frozenset({"BitwiseAnd", "BitwiseOr", "BitwiseXor"})
+BITWISE = frozenset({"BitwiseAnd", "BitwiseOr"})
 MATCHING = frozenset({"RegexMatch", "RegexIMatch", "RegexNotMatch", "RegexNotIMatch"})
 _DEPTH_MAX = 200
 

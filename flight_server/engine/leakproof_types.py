@@ -123,7 +123,7 @@ def cast_is_safe(source: Any, target: Any) -> bool:
         # Dates and times have values that cannot be written.
         return is_wrapping(source) or pa.types.is_boolean(source) or pa.types.is_decimal(source)
     if pa.types.is_integer(source):
-        return target in _BYTES_KINDS or _integer_fits(source, target)
+        return target in (pa.binary(), pa.large_binary()) or _integer_fits(source, target)
     if pa.types.is_decimal(source):
         return is_float(target) or (
             pa.types.is_decimal(target)
