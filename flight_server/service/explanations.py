@@ -43,7 +43,7 @@ def as_json(found: Explanation, *, is_full: bool) -> JSON:
         "at": None if found.at is None else _time(found.at),
         "policy_version": found.edition.version,
         "allowed": is_shown(found),
-        "reason": _reason(found),
+        "reason": _reason(found, is_full=is_full),
         "columns": [_column(each) for each in columns],
         "rows_filtered": rows_are_filtered(found),
         "purpose": _purpose(found),
@@ -84,9 +84,11 @@ def is_shown(found: Explanation) -> bool:
     return found.decision.allowed and found.trouble is None
 
 
-def _reason(found: Explanation) -> str:
-    is_trouble = found.decision.allowed and found.trouble is not None
-    return found.trouble or "" if is_trouble else found.decision.reason
+def _reason(found: Explanation, *, is_full: bool) -> str:
+    if not found.decision.allowed or found.trouble is None:
+        return found.decision.reason
+    # What lies below a view is not for everybody to know.
+    return found.trouble if is_full else "its rules do not fit what it is made of now"
 
 
 def seen_columns(found: Explanation) -> tuple[Seen, ...]:
@@ -134,8 +136,11 @@ def _consent(found: Explanation, *, is_full: bool) -> JSON | None:
     subjects = sorted({name for _, view in found.layers for name in view.subjects})
     if not subjects:
         return None
-    answer: JSON = {"purpose": found.asked.purpose, "columns": subjects}
-    return {**answer, "people": found.agreed} if is_full else answer
+    if is_full:
+        return {"purpose": found.asked.purpose, "columns": subjects, "people": found.agreed}
+    visible = {each.name for each in seen_columns(found)}
+    told = [name for name in subjects if name in visible]
+    return {"purpose": found.asked.purpose, "columns": told}
 
 
 def _about(found: Explanation, principal: Principal) -> Iterator[tuple[Grant, StoredGrant | None]]:
@@ -248,7 +253,7 @@ def _summary(found: Explanation, columns: tuple[Seen, ...], *, is_full: bool) ->
         yield f"{found.username} {verb} {found.asked.table}: {_why(found, is_full=is_full)}."
     else:
         never = "could not read" if found.at is not None else "may not read"
-        yield f"{found.username} {never} {found.asked.table}: {_reason(found)}."
+        yield f"{found.username} {never} {found.asked.table}: {_reason(found, is_full=is_full)}."
         if is_full and found.principal is not None and not found.decision.allowed:
             yield from _denies(found, found.principal)
         return
@@ -341,8 +346,7 @@ def _of_purpose(found: Explanation) -> Iterator[str]:
         yield f"The purpose is {purpose['name']}: {purpose['why']}."
         yield from (f"For it, {each}." for each in purpose["hides"])
     if consent is not None:
-        names = ", ".join(consent["columns"])
-        yield f"Only rows of people ({names}) who have agreed to {consent['purpose']}."
+        yield f"Only rows of people who have agreed to {consent['purpose']}."
     if found.group_rows_min:
         yield f"Only figures over at least {found.group_rows_min} rows leave."
 

@@ -150,6 +150,9 @@ def test_who_asks_about_themselves_hears_no_condition_and_no_name(lake: RuledLak
     assert answer["rows_filtered"]
     assert [each["shown"] for each in answer["columns"]] == ["null", "hash", "as it is"]
     assert "grants" not in answer
+    lake.put(replace(VIEW, columns=(("id", "int32"),), redactions=()))
+    broken = as_json(lake.explainer.explain(lake.question(SAFE, "ann")), is_full=False)
+    assert broken["reason"] == "its rules do not fit what it is made of now"
 
 
 def test_values_of_the_caller_are_put_into_conditions(lake: RuledLake) -> None:
@@ -172,6 +175,11 @@ def test_purposes_hide_and_must_be_granted(lake: RuledLake) -> None:
     people = pa.array(["ann", "cyd"], pa.string())
     lake.keys.consents.add([KeyEvents("research", KeyEvent.ADDED, people)])
     assert explained(lake, purpose="research")["consent"]["people"] == 2
+    narrow = SafeView(SAFE, PEOPLE, (("id", "int64"),))
+    lake.put(narrow)
+    own = lake.explainer.explain(lake.question(SAFE, "ann", purpose="research"))
+    assert as_json(own, is_full=False)["consent"] == {"purpose": "research", "columns": []}
+    assert "name" not in json.dumps(as_json(own, is_full=False)["summary"])
     assert answer["labels"][0]["part"] == "user_id"
     assert [each["holds"] for each in answer["grants"]] == [True, True]
     assert [each["holds"] for each in explained(lake)["grants"]] == [True, False]

@@ -227,3 +227,33 @@ def test_a_purpose_is_on_record_with_the_question(people: People) -> None:
     records = people.auditor.call("audit.activity", action="policy.explain", limit=1)
     assert records[0]["resource"] == TABLE
     assert records[0]["details"]["purpose"] == "research"
+
+
+def test_what_was_seen_for_a_purpose_is_explained_by_its_record(people: People) -> None:
+    to = {"user": "alice"}
+    (given,) = people.admin.call(
+        "grant.add", privilege="read", resource=TABLE, to=to, purposes=["research"]
+    )
+    people.admin.call("label.put", table=TABLE, column="name", label="user_id")
+    people.admin.call("consent.set", subject="person 4", purposes=["research"], given=True)
+    people.admin.call("consent.set", subject="person 6", purposes=["research"], given=True)
+    with RawClient.connect(
+        people.server, "alice", PASSWORD, x_lakehouse_purpose="research"
+    ) as alice:
+        seen = alice.fetch(f"SELECT * FROM {TABLE} ORDER BY id")
+    people.admin.call("consent.set", subject="person 4", purposes=["research"], given=False)
+    people.admin.call("label.drop", table=TABLE, column="name", label="user_id")
+    people.admin.call("grant.remove", grant_id=given["grant_id"])
+    (record,) = people.auditor.call("audit.activity", user="alice", action="query", limit=1)
+    assert record["purpose"] == "research"
+    asked = {"purpose": record["purpose"], "at": record["timestamp"]}
+    asked |= {"user": "alice", "version": record["policy_version"]}
+    answer = explain(people.auditor, **asked)
+    assert answer["allowed"]
+    assert [each["name"] for each in answer["columns"]] == seen.column_names
+    assert answer["columns"][1]["shown"] == "null"
+    assert seen["name"].null_count == seen.num_rows
+    assert answer["consent"] == {"purpose": "research", "columns": ["name"], "people": 2}
+    assert set(seen["id"].to_pylist()) <= {4, 6}
+    now = explain(people.auditor, user="alice", purpose="research")
+    assert not now["allowed"]
