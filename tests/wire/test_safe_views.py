@@ -144,6 +144,7 @@ def message(client: RawClient, sql: str) -> tuple[str, str]:
 # What it is for
 
 
+@pytest.mark.slow
 def test_the_example_of_the_seeds(folder: Path) -> None:
     directory = folder.parent / "seeds"
     people = directory / "candidates"
