@@ -20,7 +20,7 @@ from flight_server.service.opening import Opener
 from flight_server.sql.names import parse_history_name, parse_raw_name
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
-from policies.lens import Readable, readable, visible_columns
+from policies.lens import ALL_COLUMNS, Readable, readable, visible_columns
 from policies.names import Principal, Privilege, TableRef
 from policies.stating import purposes_of
 
@@ -168,6 +168,8 @@ class Browser:
 
     def readable(self, principal: Principal, ref: TableRef) -> Readable:
         """Return which columns of a table or view somebody may read."""
+        if ref.bucket == SYSTEM_BUCKET:
+            return ALL_COLUMNS  # its rows are records, which have rules of their own
         return readable(self._book(), principal, ref)
 
     def visible(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
