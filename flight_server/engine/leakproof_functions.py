@@ -132,6 +132,7 @@ FUNCTIONS: Mapping[str, FunctionRule] = {
     "greatest": _first,
     "isnan": _any,
     "least": _first,
+    "keyed": _any,  # as pseudonym
     "left": _cutting,
     "lower": _one,
     "ltrim": _one,

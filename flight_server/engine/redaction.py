@@ -1,8 +1,7 @@
 """What takes the place of values that somebody may not see, as expressions of the engine.
 
 An expression gives a value of the column's own type for every value that the type has: none of them
-makes it fail, for it may be asked of rows that are hidden. Expressions hold the key of hashes, so
-no plan that holds them is shown.
+makes it fail, for it may be asked of rows that are hidden.
 """
 
 from __future__ import annotations
@@ -107,24 +106,25 @@ class _Redactor:
         into the first block of the hash with it.
         """
         key = hmac.digest(self._secret, (redaction.domain or "").encode(), "sha256")[:_KEY_BYTES]
-        lead = Expr.literal(pa.scalar(key, pa.binary()))
-        digest = f.digest(f.concat(lead, value.cast(pa.binary())), "blake3")
+        keyed = udf(_behind(key), [pa.binary()], pa.binary(), "immutable", "keyed")
+        digest = f.digest(keyed(value.cast(pa.binary())), "blake3")
         if is_text(kind):
-            made = f.substr(f.encode(digest, "hex"), lit(1), lit(_HASH_HEX_CHARACTERS))
-        else:
-            convert = _number_of(kind) if pa.types.is_integer(kind) else _start_of
-            made = udf(convert, [pa.binary()], kind, "immutable", "pseudonym")(digest)
-        return _unless_null(value, made, kind)
+            return f.substr(f.encode(digest, "hex"), lit(1), lit(_HASH_HEX_CHARACTERS))
+        convert = _number_of(kind) if pa.types.is_integer(kind) else _start_of
+        return udf(convert, [pa.binary()], kind, "immutable", "pseudonym")(digest)
 
 
 def _unless_null(value: Expr, made: Expr, kind: pa.DataType) -> Expr:
-    nothing = lit(None).cast(kind)
-    return f.when(value.is_null(), nothing).otherwise(made)
+    return f.when(value.is_null(), _null(kind)).otherwise(made)
+
+
+def _null(kind: pa.DataType) -> Expr:
+    # Not all types have a literal.
+    return Expr.literal(pa.scalar(None, pa.null())).cast(kind)
 
 
 def _nothing(_: Expr, kind: pa.DataType, __: Redaction) -> Expr:
-    # Not all types have a literal.
-    return Expr.literal(pa.scalar(None, pa.null())).cast(nullable(kind))
+    return _null(nullable(kind))
 
 
 def _masked(value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
@@ -169,6 +169,16 @@ def _number(value: Decimal, kind: pa.DataType) -> Expr:
     return Expr.literal(pa.scalar(plain, kind))
 
 
+def _behind(key: bytes) -> Callable[[pa.Array[Any]], pa.Array[Any]]:
+    """Return what puts a key before values, which so is in no plan and in no message about one."""
+    lead = pa.scalar(key, pa.binary())
+
+    def keyed(values: pa.Array[Any]) -> pa.Array[Any]:
+        return cast("pa.Array[Any]", pc.binary_join_element_wise(lead, values, b""))
+
+    return keyed
+
+
 def _start_of(digest: pa.Array[Any]) -> pa.Array[Any]:
     return cast("pa.Array[Any]", pc.binary_slice(digest, 0, _HASH_BYTES))
 
@@ -178,9 +188,9 @@ def _number_of(kind: pa.DataType) -> Callable[[pa.Array[Any]], pa.Array[Any]]:
 
     def number(digest: pa.Array[Any]) -> pa.Array[Any]:
         start = pc.binary_slice(pc.fill_null(digest, bytes(_DIGEST_BYTES)), 0, _NUMBER_BYTES)
-        return pa.Array.from_buffers(
-            kind, len(start), [None, start.buffers()[2]], offset=start.offset
-        )
+        numbers = pa.Array.from_buffers(kind, len(start), [None, start.buffers()[2]])
+        is_known = pc.is_valid(digest)
+        return cast("pa.Array[Any]", pc.if_else(is_known, numbers, None))
 
     return number
 
