@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flight_server.engine.base import GovernedScan, RowScan, ViewScan, WriteTarget
 from flight_server.errors import InvalidRequest, LakeflightError, PermissionDenied, Unsupported
@@ -281,3 +283,57 @@ def test_one_row_more_makes_a_group_leave(house: Session) -> None:
     """What stays possible: two answers tell of what lies between them. The docs say so."""
     assert told(house, "SELECT count(*), sum(age) FROM t WHERE id < 40") == [(40, 1580)]
     assert told(house, "SELECT count(*), sum(age) FROM t WHERE id < 41") == [(41, 1640)]
+
+
+KEYS = ("ward", "age % 7", "upper(ward)", "id % 2 = 0", "CASE WHEN age > 40 THEN ward END", "id")
+WHERE = (
+    "true", "id < 45", "ward <> 'a'", "pay > 3", "age BETWEEN 25 AND 60", "ward LIKE '%a%'",
+    "pay IS NULL OR id IN (1, 2, 3, 50)", "NOT (id % 3 = 0)",
+)  # fmt: skip
+FIGURES = (
+    *(
+        (f"{name}({column})", column)
+        for name in ("count", "sum", "avg", "var", "stddev_pop")
+        for column in ("pay", "age")
+    ),
+    ("count(DISTINCT ward)", "ward"),
+    ("count(*)", "*"),
+)
+
+
+@given(
+    keys=st.lists(st.sampled_from(KEYS), max_size=2, unique=True),
+    figures=st.lists(st.sampled_from(FIGURES), min_size=1, max_size=3, unique=True),
+    where=st.sampled_from(WHERE),
+    nested=st.booleans(),
+)
+def test_any_figures_are_those_of_the_groups_that_are_large_enough(
+    house: Session, keys: list[str], figures: list[tuple[str, str]], where: str, *, nested: bool
+) -> None:
+    named = [f"{key} AS k{number}" for number, key in enumerate(keys)]
+    asked = [f"{figure} AS f{number}" for number, (figure, _) in enumerate(figures)]
+    expected = [
+        f"CASE WHEN count({column}) >= {MIN} THEN {figure} END AS f{number}"
+        for number, (figure, column) in enumerate(figures)
+    ]
+    by = f" GROUP BY {', '.join(keys)}" if keys else ""
+    source = "(SELECT id, ward AS ward, pay, age FROM {}) AS q" if nested else "{}"
+    found, reference = (
+        house.rows(
+            f"SELECT {', '.join([*named, *columns])} FROM {source.format(table)}"
+            f" WHERE {where}{by}{having}",
+            principal=READER,
+        )
+        for table, columns, having in (
+            ("t", asked, ""),
+            ("free", expected, f" HAVING count(*) >= {MIN}"),
+        )
+    )
+    assert found.schema.names == reference.schema.names
+    rounded = [sorted(map(str, map(_rounded, each.to_pylist()))) for each in (found, reference)]
+    assert rounded[0] == rounded[1]
+
+
+def _rounded(row: dict[str, Any]) -> list[object]:
+    """Return the values of a row; parts of a table are added up in any order."""
+    return [round(each, 6) if isinstance(each, float) else each for each in row.values()]
