@@ -122,7 +122,9 @@ def _rules(parts: Parts, found: governed.Governed, *, targets: Targets, running:
 
 
 def _questions(parts: Parts, found: governed.Governed, targets: Targets) -> PolicyQuestions:
-    explains = policy_reading.explainer(parts.settings, found, parts.clock)
+    explains = policy_reading.explainer(
+        parts.settings, found, parts.clock, users=parts.stores.users
+    )
     return PolicyQuestions(explains, found.browser, book=parts.rules.book, named=targets.named)
 
 

@@ -20,6 +20,7 @@ from flight_server.catalog import rule_rows
 from flight_server.catalog.rulebook import StoredGrant, stored_grant
 from flight_server.errors import InvalidRequest, Unavailable
 from flight_server.storage.past import NO_VERSION, PastStates, left_at
+from flight_server.storage.recent import Recent
 from flight_server.storage.system import Row, Rows
 from flight_server.storage.system_tables import (
     FILTERS,
@@ -46,6 +47,7 @@ _VERSION = re.compile(
     "-".join(f"{letter}(?P<{letter}>[0-9]{{0,19}})" for letter in KINDS) + "-s(?P<s>[0-9a-f]{1,64})"
 )
 _UNREADABLE = (InvalidRequest, ValueError, TypeError, KeyError, AttributeError)
+_KEPT_MAX = 8
 _TICK = timedelta(milliseconds=1)
 Rule = TypeVar("Rule")
 
@@ -97,10 +99,14 @@ class Editions:
         self.fixed = tuple(fixed)
         self._group_rows_min = group_rows_min
         self._states = {letter: PastStates(root, spec) for letter, spec in KINDS.items()}
+        # Those asked for last: a state never changes.
+        self._kept = Recent[tuple[object, ...], Edition](
+            lambda _: 1, entries_max=_KEPT_MAX, weight_max=_KEPT_MAX
+        )
 
     def newest(self) -> Edition:
         """Return the rules that hold now. Raises Unavailable."""
-        found = {letter: _last(states) for letter, states in self._states.items()}
+        found = {letter: states.newest() for letter, states in self._states.items()}
         return self._edition(found, digest(self.fixed))
 
     def at(self, moment: datetime) -> Edition:
@@ -131,7 +137,7 @@ class Editions:
         ends = [
             states.time_of(version + 1)
             for letter, states in self._states.items()
-            if (version := edition.versions[letter]) < _last(states)
+            if (version := edition.versions[letter]) < states.newest()
         ]
         return min(ends) - _TICK if ends else None
 
@@ -169,6 +175,11 @@ class Editions:
         return found[::-1][:limit]
 
     def _edition(self, versions: Mapping[str, int], settings: str | None) -> Edition:
+        marks = tuple(self._states[letter].mark(number) for letter, number in versions.items())
+        key = (*versions.values(), *marks, settings)
+        return self._kept.get(key) or self._kept.put(key, self._read(versions, settings))
+
+    def _read(self, versions: Mapping[str, int], settings: str | None) -> Edition:
         rows = {letter: self._states[letter].rows(number) for letter, number in versions.items()}
         grants = sorted(
             map(stored_grant, rows["g"].values()), key=lambda each: (each.created_at, each.grant_id)
@@ -190,10 +201,6 @@ class Editions:
     def _name(self, versions: Mapping[str, int], settings: str) -> str:
         parts = [f"{letter}{'' if versions[letter] < 0 else versions[letter]}" for letter in KINDS]
         return "-".join((*parts, f"s{settings}"))
-
-
-def _last(states: PastStates) -> int:
-    return max(states.versions(), default=NO_VERSION)
 
 
 def _grant(row: Row) -> Grant:

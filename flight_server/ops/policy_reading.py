@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flight_server.auth.former import FormerUsers
+from flight_server.auth.users import UserStore
 from flight_server.catalog.editions import Editions
 from flight_server.catalog.folders import PUBLIC
 from flight_server.clock import Clock
@@ -26,11 +27,13 @@ def open_editions(settings: Settings) -> Editions:
     )
 
 
-def explainer(settings: Settings, found: Governed, clock: Clock) -> Explainer:
-    """Return what answers questions, over what there is."""
+def explainer(
+    settings: Settings, found: Governed, clock: Clock, *, users: UserStore | None = None
+) -> Explainer:
+    """Return what answers questions, over what there is; ``users`` are those in memory."""
     return Explainer(
         open_editions(settings),
-        FormerUsers(settings.storage.system_path),
+        FormerUsers(settings.storage.system_path, users),
         found.registry,
         opener=found.opener,
         clock=clock,

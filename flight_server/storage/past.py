@@ -20,7 +20,7 @@ from deltalake.exceptions import DeltaError
 from flight_server.errors import NotFound, Unavailable
 from flight_server.storage.delta_actions import millis
 from flight_server.storage.edits import Row, Rows
-from flight_server.storage.log import LOG_FOLDER, commit_path, list_log
+from flight_server.storage.log import LOG_FOLDER, Mark, commit_path, list_log, mark_of
 from flight_server.storage.system_tables import TableSpec, rows_by_key
 
 # The state before the first version: there is no table, and so no row.
@@ -49,6 +49,14 @@ class PastStates:
         if not found or found[-1] != listing.latest:
             raise self._unreadable()
         return found
+
+    def mark(self, version: int) -> Mark | None:
+        """Return what tells a version from that of another table of the same name."""
+        return mark_of(commit_path(self._log, version))
+
+    def newest(self) -> int:
+        """Return the newest version, NO_VERSION without a table; raises Unavailable."""
+        return max(self.versions(), default=NO_VERSION)
 
     def time_of(self, version: int) -> datetime:
         """Return since when a version is there, to the millisecond.
