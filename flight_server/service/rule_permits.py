@@ -53,6 +53,10 @@ class RulePermits:
         """Whether somebody may make rules on a table or view."""
         return self._browser.may_manage(request.principal, ref)
 
+    def denied(self, request: Request, ref: TableRef) -> frozenset[str]:
+        """Return columns of a table or view that do not exist for a caller."""
+        return self._browser.readable(request.principal, ref).denied
+
     def check_condition(
         self, request: Request, text: str, ref: TableRef, *, schema: pa.Schema
     ) -> None:

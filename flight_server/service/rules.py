@@ -87,6 +87,10 @@ class Permits(Protocol):
         """Whether somebody may make rules on a table or view."""
         ...
 
+    def denied(self, request: Request, ref: TableRef) -> frozenset[str]:
+        """Return columns of a table or view that do not exist for a caller."""
+        ...
+
     def check_condition(
         self, request: Request, text: str, ref: TableRef, *, schema: pa.Schema
     ) -> None:
@@ -228,7 +232,10 @@ class Rules:
         schema = self._shapes.narrowable(ref)
         if schema is None:
             raise NotFound(f"the table {ref} does not exist", code="table_not_found")
-        return schema
+        if request is None or self._permits is None:
+            return schema
+        denied = self._permits.denied(request, ref)
+        return pa.schema([each for each in schema if each.name not in denied])
 
     def _audience(self, to: To) -> Audience:
         for role in (to.role, *to.except_roles):

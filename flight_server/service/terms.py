@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from flight_server.errors import PermissionDenied
+from flight_server.errors import InvalidRequest, PermissionDenied
 from flight_server.sql.conditions import bound
 from flight_server.sql.names import quoted
 from policies.book import PolicyBook
@@ -52,6 +52,22 @@ class Terms:
                 raise PermissionDenied(f"you may not change the column {quoted(name)}")
         if is_drop:
             self.require_all_rows("drop a column of it")
+
+    def require_as_they_are(self, names: Iterable[str], what: str) -> None:
+        """Raise for columns whose values would come out by what is done with them.
+
+        InvalidRequest for one that the caller does not see, as for one that is not there, and
+        PermissionDenied for one that they see as something else.
+        """
+        seen = None if self.columns is None else {name.casefold() for name in self.columns}
+        redacted = {name.casefold() for name in self.redacted}
+        for name in names:
+            if seen is not None and name.casefold() not in seen:
+                raise InvalidRequest(f"the table has no column {quoted(name)}")
+            if name.casefold() in redacted:
+                raise PermissionDenied(
+                    f"you do not see the column {quoted(name)} as it is, so you cannot {what}"
+                )
 
     def require_new_names(self, names: Iterable[str]) -> None:
         """Raise PermissionDenied for columns of new rows that the caller does not see."""

@@ -14,6 +14,7 @@ from flight_server.service.keyed_tombstones import Hiding, KeyedTombstones, Outc
 from flight_server.service.opening import Opener
 from flight_server.service.request import Request
 from flight_server.service.targets import Targets
+from flight_server.service.terms import terms_of
 from flight_server.sql.fragments import read_table
 from flight_server.storage.arrow_types import without_metadata
 from policies.book import PolicyBook
@@ -61,6 +62,10 @@ class Tombstones:
     ) -> list[Outcome]:
         """Hide rows, for those who may write the table; see ``KeyedTombstones.add``."""
         hiding = self._found(request, table, (Privilege.WRITE,))
+        # Which rows go would tell whoever guesses what is in a column.
+        names = hiding.schema.names
+        terms = terms_of(self._book(), request.principal, hiding.ref, names, has_tombstones=False)
+        terms.require_as_they_are([column], "hide rows by it")
         actor = request.principal.username if actor is None else actor
         done = self._keyed.add(hiding, column, values, actor=actor, reason=reason)
         request.record.note(rows=sum(each.status is Status.ADDED for each in done))

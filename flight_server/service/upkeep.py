@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -22,6 +23,7 @@ from flight_server.storage import upkeep
 from flight_server.storage.changes import Change
 from flight_server.storage.commits import Commits
 from flight_server.storage.delta_actions import ActiveFile
+from flight_server.storage.files import remove_data_files
 from flight_server.storage.heads import Head
 from flight_server.storage.tables import DeltaTables
 
@@ -124,6 +126,10 @@ class Upkeep:
         """Do it once; ``tombstones`` None says that more rows came in, which were not asked."""
         request, target = work.request, work.target
         head = self._commits.head(target.path, name=target.name, with_files=True)
+        if work.command.z_order:
+            # The order in which rows are found would tell of what they are ordered by.
+            terms = self._targets.terms(request, target, head.schema)
+            terms.require_as_they_are(work.command.z_order, "order rows by it")
         # Taken after it, so that it holds every file that is chosen.
         pin = self._targets.pin(request, target, is_changing=not work.is_dry)
         purge = self._purging.of(target.ref, head)
@@ -178,7 +184,7 @@ class Upkeep:
         if purge is None:
             commit(request, self._commits, target, change)
             return 0
-        with self._purging.finishing(purge):
+        with self._finishing(target, purge, written):
             if change.adds or change.removes:
                 version = commit(request, self._commits, target, change).version
                 is_last = version == head.version + 1
@@ -190,6 +196,17 @@ class Upkeep:
             actor = request.principal.username
             self._purging.finish(purge, target.path, head=head, written=written, actor=actor)
             return purge.state.count
+
+    @contextmanager
+    def _finishing(self, target: Target, purge: Purge, written: Written) -> Iterator[None]:
+        """Begin to finish a purge, or remove what was written for it."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(self._purging.finishing(purge))
+            except errors.LakeflightError:
+                remove_data_files(target.path, data_files(written))
+                raise
+            yield
 
     def _chosen(
         self, command: Optimize, head: Head, file_bytes: int | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -427,6 +428,89 @@ def test_who_manages_and_does_not_read_makes_masks_but_no_filters(
         client.call("mask.put", name="m", table=table, column="name", redaction={"kind": "null"})
         body = {"name": "f", "table": table, "filter": "id > 1"}
         assert refused(lambda: client.call("filter.put", **body)) == "permission_denied"
+
+
+def test_a_column_that_is_denied_to_who_manages_a_table_does_not_exist_for_them(
+    own: Server, admin: RawClient, table: str
+) -> None:
+    user = new_user(admin)
+    for privilege in ("read", "manage", "write"):
+        grant(admin, user, table, privilege=privilege)
+    grant(admin, user, table, columns=["email"], effect="deny")
+    mask = {"name": "m", "table": table, "redaction": {"kind": "null"}}
+    with RawClient.connect(own, user, PASSWORD) as client:
+        for action, body in (
+            ("mask.put", {**mask, "column": "{}"}),
+            ("mask.put", {**mask, "column": "{}.inside"}),
+            ("label.put", {"table": table, "column": "{}", "label": "user_id"}),
+            ("filter.put", {"name": "f", "table": table, "filter": "{} = 'x'"}),
+            ("filter.put", {"name": "f", "table": table, "filter": "lower({}) = 'x'"}),
+            ("table.append", {"table": table, "rows": [{"id": 9, "{}": "x"}]}),
+            ("table.update", {"table": table, "set": {"{}": "x"}, "where": "id = 9"}),
+            ("table.delete", {"table": table, "where": "{} = 'x'"}),
+            ("table.merge", {"table": table, "on": ["id"], "rows": [{"id": 9, "{}": "x"}]}),
+            ("table.z_order", {"table": table, "columns": ["{}"]}),
+            (
+                "tombstone.add",
+                {
+                    "table": table,
+                    "row_key_column": "{}",
+                    "row_key_values": ["x"],
+                    "reason": "why",
+                },
+            ),
+            ("view.put", {"name": f"{table}_view", "base": table, "columns": ["{}"]}),
+        ):
+            text = json.dumps(body)
+            hidden, never = (
+                said(lambda: client.call(action, **json.loads(text.replace("{}", name))))  # noqa: B023
+                for name in ("email", "emial")
+            )
+            assert hidden.replace("email", "emial") == never, action
+
+
+STATEMENTS = (
+    "SELECT {} FROM {table}",
+    "SELECT p.{} FROM {table} p",
+    'SELECT "{}" FROM {table}',
+    "SELECT id FROM {table} WHERE {} IS NULL",
+    "SELECT id FROM {table} ORDER BY {}",
+    "SELECT count({}) FROM {table} GROUP BY id",
+    "SELECT id FROM {table} a JOIN {table} b USING ({})",
+    "SELECT (SELECT max({}) FROM {table}) AS n",
+    "SELECT * EXCEPT ({}) FROM {table}",
+    "WITH c AS (SELECT * FROM {table}) SELECT {} FROM c",
+    'SELECT {} FROM "{name}@v0"',
+    "SELECT {} FROM {table} VERSION AS OF 0",
+    "EXPLAIN SELECT {} FROM {table}",
+    "UPDATE {table} SET {} = 'x'",
+    "UPDATE {table} SET team = {}",
+    "DELETE FROM {table} WHERE {} = 'x'",
+    "INSERT INTO {table} (id, {}) VALUES (9, 'x')",
+    "MERGE INTO {table} t USING (SELECT 1 AS id) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET {}=1",
+    "ALTER TABLE {table} DROP COLUMN {}",
+    "ALTER TABLE {table} RENAME COLUMN {} TO other",
+    "OPTIMIZE {table} ZORDER BY ({})",
+    "DESCRIBE {table}.{}",
+)
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_hidden_column_is_in_every_statement_like_one_that_never_was(
+    own: Server, admin: RawClient, table: str, statement: str
+) -> None:
+    user = new_user(admin)
+    for privilege in ("read", "write", "maintain"):
+        grant(admin, user, table, privilege=privilege)
+    grant(admin, user, table, columns=["email"], effect="deny")
+    bucket, schema, name = table.split(".")
+    with RawClient.connect(own, user, PASSWORD, x_lakehouse_bucket=bucket) as client:
+        text = statement.replace("{table}", table).replace('"{name}@v0"', f'{schema}."{name}@v0"')
+        hidden, never = (
+            said(lambda: client.fetch(text.replace("{}", column)))  # noqa: B023
+            for column in ("email", "emial")
+        )
+    assert hidden.replace("email", "emial") == never
 
 
 # Bad input
