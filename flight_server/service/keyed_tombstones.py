@@ -19,7 +19,7 @@ from flight_server.engine.base import JSON
 from flight_server.errors import InvalidRequest, LimitExceeded
 from flight_server.service.hidden_keys import partition_of
 from flight_server.service.json_rows import field_named
-from flight_server.service.keys import Refused, check_key_column, read_key, shown_keys
+from flight_server.service.keys import Refused, check_key_column, read_keys, shown_keys
 from flight_server.sql.names import quoted
 from flight_server.storage.key_sets import KeyEvent, KeyEvents, KeySets, KeyState
 from flight_server.storage.key_states import KEY_TYPE
@@ -108,7 +108,7 @@ class KeyedTombstones:
         _check_words(reason, actor)
         field = field_named(column, table.schema)
         check_key_column(field)
-        read = [read_key(value, field.type) for value in values]
+        read = read_keys(values, field.type)
         partition = partition_of(table.ref)
         with self._sets.turn():
             state = self._sets.current(partition)
@@ -145,7 +145,7 @@ class KeyedTombstones:
         with self._sets.turn():
             state = self._sets.current(partition)
             kind = _kind(state, table.schema)
-            read = [read_key(value, kind) for value in values]
+            read = read_keys(values, kind)
             final = self._final(state, partition, read)
             there = _among(state, read)
             gone = dict.fromkeys(

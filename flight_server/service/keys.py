@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -61,19 +61,27 @@ def read_key(value: object, kind: Any) -> str | Refused:
 
     Only for types that can be one.
     """
-    if value is None:
-        return Refused("NULL is no key: rows without one are never hidden")
+    return read_keys([value], kind)[0]
+
+
+def read_keys(values: Iterable[object], kind: Any) -> list[str | Refused]:
+    """Return ``read_key`` of each of many values."""
     reader = _kind_of(kind)
     assert reader is not None  # noqa: S101  the column was checked
-    try:
-        text = reader(value, kind)
-    except (ValueError, ArithmeticError, binascii.Error, pa.ArrowException):
-        text = None
-    if text is None:
-        return Refused(f"it is no exact value of type {type_words(kind)}; {_written(kind)}")
-    if len(text.encode()) > KEY_BYTES_MAX:
-        return Refused(f"it is too long; key_bytes_max={KEY_BYTES_MAX}")
-    return text
+    is_null = Refused("NULL is no key: rows without one are never hidden")
+    is_long = Refused(f"it is too long; key_bytes_max={KEY_BYTES_MAX}")
+    is_other = Refused(f"it is no exact value of type {type_words(kind)}; {_written(kind)}")
+    found: list[str | Refused] = []
+    for value in values:
+        try:
+            text = None if value is None else reader(value, kind)
+        except (ValueError, ArithmeticError, binascii.Error, pa.ArrowException):
+            text = None
+        if text is None:
+            found.append(is_null if value is None else is_other)
+        else:
+            found.append(is_long if len(text.encode()) > KEY_BYTES_MAX else text)
+    return found
 
 
 def typed(texts: pa.Array[Any], kind: Any) -> pa.Array[Any]:
@@ -101,7 +109,7 @@ def typed_if_possible(texts: pa.Array[Any], kind: Any) -> pa.Array[Any]:
     """
     if _is_canonical(texts, kind):
         return typed(texts, kind)
-    read = (read_key(text, kind) for text in texts.to_pylist())
+    read = read_keys(texts.to_pylist(), kind)
     canonical = dict.fromkeys(text for text in read if isinstance(text, str))
     return typed(pa.array(list(canonical), KEY_TYPE), kind)
 
@@ -232,8 +240,3 @@ def _kind_of(kind: Any) -> _Read | None:
 def _written(kind: Any) -> str:
     words = next(words for fits, _, words in _READERS if fits(kind))
     return f"{words} with its zone" if pt.is_timestamp(kind) and kind.tz is not None else words
-
-
-def read_keys(values: Sequence[object], kind: Any) -> list[str | Refused]:
-    """Return ``read_key`` of each value."""
-    return [read_key(value, kind) for value in values]

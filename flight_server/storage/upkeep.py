@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
+
 from flight_server.clock import Clock
 from flight_server.errors import InvalidRequest, Unsupported
 from flight_server.storage.changes import Author, Change
@@ -20,7 +22,7 @@ from flight_server.storage.delta_actions import ActiveFile, millis
 from flight_server.storage.heads import Head, check_writable, definition
 from flight_server.storage.log import LOG_FOLDER, commit_path, list_log, mark_of
 from flight_server.storage.replay import LogState, checkpoint_actions, read_entry, read_state
-from flight_server.storage.snapshots import file_uri, no_version
+from flight_server.storage.snapshots import damaged, file_uri, no_version
 
 RETENTION_HOURS = 168.0
 RETENTION_HOURS_MAX = 24.0 * 36_500
@@ -201,8 +203,11 @@ def files_before(path: Path, *, version: int, active: Iterable[str], name: str) 
         # Of others the entries before them say the same.
         if base <= version and any(n not in listing.commits for n in range(covered + 1, base + 1)):
             covered = base
-            for actions in checkpoint_actions(listing.folder, base, name=name, with_files=True):
-                note(actions)
+            try:
+                for actions in checkpoint_actions(listing.folder, base, name=name, with_files=True):
+                    note(actions)
+            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+                raise damaged(name, f"its checkpoint of version {base} cannot be read") from None
     found.difference_update(active)
     return tuple(sorted(key for key in found if os.path.exists(f"{root}/{key}")))  # noqa: PTH110 - thousands
 

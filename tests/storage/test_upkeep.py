@@ -12,6 +12,8 @@ from flight_server.clock import Clock, SystemClock
 from flight_server.storage.delta_actions import ActiveFile
 from flight_server.storage.history import history
 from flight_server.storage.upkeep import (
+    files_before,
+    is_overtaken,
     restoring,
     retention_hours,
     small_files,
@@ -184,3 +186,35 @@ def test_a_foreign_write_with_a_key_of_its_own_is_no_key_of_ours(table: Written)
     properties = CommitProperties(app_transactions=[Transaction("other", 5)])
     write_deltalake(str(table.path), numbers(3, 4), mode="append", commit_properties=properties)
     assert table.commits.known(table.path, "other", key="5", name=NAME) is None
+
+
+def test_the_files_of_older_states_are_known(table: Written) -> None:
+    replace_all(table, 3, 6)
+    replace_all(table, 6, 9)
+    paths = [
+        DeltaTable(table.path, version=version).get_add_actions()["path"].to_pylist()
+        for version in (0, 1, 2)
+    ]
+    every = sorted(path for found in paths for path in found)
+    assert files_before(table.path, version=2, active=paths[2], name=NAME) == tuple(
+        path for path in every if path not in paths[2]
+    )
+    assert set(files_before(table.path, version=1, active=(), name=NAME)) == {*paths[0], *paths[1]}
+    (table.path / paths[0][0]).unlink()
+    assert set(files_before(table.path, version=2, active=paths[2], name=NAME)) == set(paths[1])
+    assert is_overtaken(table.path, 1)
+    assert not is_overtaken(table.path, 2)
+
+
+def test_files_before_a_checkpoint_are_known_without_the_entries(table: Written) -> None:
+    replace_all(table, 3, 6)
+    replace_all(table, 6, 9)
+    replaced = DeltaTable(table.path, version=1).get_add_actions()["path"].to_pylist()
+    DeltaTable(table.path, version=1).create_checkpoint()
+    for version in (0, 1):
+        (table.path / "_delta_log" / f"{version:020d}.json").unlink()
+    newest = DeltaTable(table.path).get_add_actions()["path"].to_pylist()
+    assert files_before(table.path, version=2, active=newest, name=NAME) == tuple(replaced)
+    (table.path / "_delta_log" / f"{1:020d}.checkpoint.parquet").write_bytes(b"torn")
+    with pytest.raises(errors.Unavailable):
+        files_before(table.path, version=2, active=newest, name=NAME)
