@@ -28,15 +28,16 @@ from flight_server.engine.scan import check_files, table_of
 from flight_server.engine.session import READ_ONLY
 from flight_server.engine.view import KeyRelations
 from flight_server.engine.views import ViewPlanner
-from flight_server.errors import Cancelled, InvalidRequest, NotFound
+from flight_server.errors import Cancelled, LakeflightError, NotFound
 from flight_server.sql.names import DEFAULT
 from flight_server.sql.statements import read_statement
 from policies.names import TableRef
 
 _NAME_BYTES = 16
 _OWN_PREFIX = "own_"
-_FIELDS = "Valid fields are "
-_NO_GUESS = re.compile(r" Did you mean '[^']*own_[^']*'\?")
+# As the planner lists what could be meant, and guesses.
+_OWN_FIELD = re.compile(r',? ?(?:(?:"(?:[^"]|"")*"|\w+)\.)*own_[0-9a-f]{32}')
+_OWN_GUESS = re.compile(r" Did you mean '[^']*own_[0-9a-f]{32}[^']*'\?")
 _NO_TABLE = re.compile(r"table (?:function )?'.*' not found")
 
 
@@ -49,10 +50,11 @@ def our_errors(stage: Stage, *, is_rewritten: bool, lookup: Lookup | None = None
         failure = None if lookup is None else lookup.failure
         if failure is not None and _is_of_a_name(error, failure):
             raise failure from None
-        translated = translate(error, stage=stage, is_rewritten=is_rewritten)
-        if translated is error:
+        said = _without_own_names(error)
+        translated = translate(said, stage=stage, is_rewritten=is_rewritten)
+        if translated is said:
             raise
-        raise _without_own_names(translated) from None
+        raise translated from None
 
 
 def _is_of_a_name(error: Exception, failure: Exception) -> bool:
@@ -65,11 +67,11 @@ def _is_of_a_name(error: Exception, failure: Exception) -> bool:
 
 def _without_own_names(error: Exception) -> Exception:
     """Return an error that names none of a write's own columns among those that could be meant."""
-    if not isinstance(error, InvalidRequest) or _OWN_PREFIX not in error.message:
+    text = str(error)
+    if isinstance(error, LakeflightError) or _OWN_PREFIX not in text:
         return error
-    said, has_list, fields = _NO_GUESS.sub("", error.message).partition(_FIELDS)
-    known = [each for each in fields.split(", ") if _OWN_PREFIX not in each]
-    return InvalidRequest(said + has_list + ", ".join(known), code=error.code)
+    text = _OWN_FIELD.sub("", _OWN_GUESS.sub("", text))
+    return ValueError(text) if isinstance(error, ValueError) else RuntimeError(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -388,6 +388,71 @@ def test_no_star_reaches_what_is_stored(sql: str) -> None:
         assert counted(ours.stored()) == before
 
 
+def test_what_could_be_meant_is_what_is_seen() -> None:
+    """Also where so many columns could be meant that the message is cut."""
+    many = [f"a_rather_long_name_of_a_column_{number}" for number in range(60)]
+    parts = [pa.table({"id": [1, 2], **{name: [1, 1] for name in many}})]
+    narrowed = narrowing(("id", *many[:12]), "id = 1")
+    with worlds(parts, narrowed) as (ours, copy):
+        for sql in (
+            "DELETE FROM t WHERE nope = 1",
+            "DELETE FROM t WHERE own = 1",
+            'UPDATE t AS "My t" SET id = "My t".own_',
+            "UPDATE t SET id = a_rather_long_name_of_a_column_40",
+            "DELETE FROM t WHERE t = 1",
+            "MERGE INTO t USING (VALUES (1)) AS s(i) ON t.nope = s.i WHEN MATCHED THEN DELETE",
+        ):
+            assert outcome(ours, sql) == outcome(copy, sql), sql
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.string()])
+def test_rows_without_a_key_are_hidden_or_seen_like_others(keeps: bool, kind: pa.DataType) -> None:
+    numbers: list[float | None] = [1, 2, None, 4, -0.0, 0.0, None]
+    if kind == pa.float64():
+        numbers.append(float("nan"))
+    keys = pa.array(numbers, pa.float64()).cast(kind)
+    parts = [pa.table({"k": keys, "v": list(range(len(keys)))})]
+    wanted = [1, 4, 0.0, -0.0] if kind == pa.float64() else [1, 4, 0.0]
+    chosen = pa.array(wanted, pa.float64()).cast(kind)
+    which = only("k", chosen) if keeps else without("k", chosen)
+    with worlds(parts, narrowing(("k", "v"), "v <> 3", keys=[which])) as (ours, copy):
+        before = {row["v"]: repr(row["k"]) for row in ours.stored()}
+        seen = {row["v"] for row in ours.seen()}
+        assert outcome(ours, "UPDATE t SET v = v + 100") == outcome(
+            copy, "UPDATE t SET v = v + 100"
+        )
+        after = {row["v"]: repr(row["k"]) for row in ours.stored()}
+        assert after == {v + 100 * (v in seen): k for v, k in before.items()}
+        assert outcome(ours, "DELETE FROM t") == outcome(copy, "DELETE FROM t") == (0, 0, len(seen))
+        assert {row["v"] for row in ours.stored()} == set(before) - seen
+
+
+def test_nested_columns_stay_whole_beside_a_redacted_field() -> None:
+    places = [{"city": "Oslo", "zip": "0150"}, None, {"city": None, "zip": "1"}, {"city": "Rome"}]
+    kind = pa.struct([("city", pa.string()), ("zip", pa.string())])
+    rows = pa.table(
+        {"id": [1, 2, 3, 4], "at": pa.array(places, kind), "tags": [["a"], None, [], ["b"]]}
+    )
+    redacted: dict[ColumnPath, Redaction] = {("at", "zip"): Redaction(RedactionKind.NULL)}
+    narrowed = narrowing(("id", "at", "tags"), "id <> 4", redactions=redacted)
+    with worlds([rows], narrowed) as (ours, _):
+        assert outcome(ours, "UPDATE t SET id = id + 10, tags = NULL WHERE at['zip'] IS NULL") == (
+            0,
+            3,
+            0,
+        )
+        stored = {row["id"]: row["at"] for row in ours.stored()}
+        assert stored == {
+            11: places[0],
+            12: None,
+            13: places[2],
+            4: {"city": "Rome", "zip": None},
+        }
+        assert outcome(ours, "DELETE FROM t WHERE at['zip'] = '0150'") == (0, 0, 0)
+        assert '"at"' in denied(ours, "UPDATE t SET at = NULL")
+
+
 def test_the_plan_has_a_fence_and_no_filter_from_running() -> None:
     with worlds(PARTS, NARROWINGS["filter"]) as (ours, _):
         planner = ours.session.engine._planner
