@@ -487,7 +487,7 @@ STATEMENTS = (
     "UPDATE {table} SET team = {}",
     "DELETE FROM {table} WHERE {} = 'x'",
     "INSERT INTO {table} (id, {}) VALUES (9, 'x')",
-    "MERGE INTO {table} t USING (SELECT 1 AS id) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET {}=1",
+    "MERGE INTO {table} t USING (SELECT 1 AS n) s ON t.id = n WHEN MATCHED THEN UPDATE SET {} = 1",
     "ALTER TABLE {table} DROP COLUMN {}",
     "ALTER TABLE {table} RENAME COLUMN {} TO other",
     "OPTIMIZE {table} ZORDER BY ({})",
@@ -511,6 +511,23 @@ def test_a_hidden_column_is_in_every_statement_like_one_that_never_was(
             for column in ("email", "emial")
         )
     assert hidden.replace("email", "emial") == never
+
+
+def test_what_is_masked_is_not_found_out_by_what_is_done_with_it(
+    own: Server, admin: RawClient, table: str
+) -> None:
+    user = new_user(admin)
+    for privilege in ("read", "write", "maintain"):
+        grant(admin, user, table, privilege=privilege)
+    admin.call("mask.put", name="m", table=table, column="salary", redaction={"kind": "null"})
+    keys = {"row_key_values": [99.0], "reason": "a guess"}
+    with RawClient.connect(own, user, PASSWORD) as client:
+        for column in ("salary", "SALARY"):
+            order = {"table": table, "columns": [column]}
+            assert refused(lambda: client.call("table.z_order", **order)) == "permission_denied"  # noqa: B023
+            guess = {"table": table, "row_key_column": column, **keys}
+            assert refused(lambda: client.call("tombstone.add", **guess)) == "permission_denied"  # noqa: B023
+        client.call("table.z_order", table=table, columns=["id"])
 
 
 # Bad input
