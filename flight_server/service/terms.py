@@ -23,7 +23,8 @@ class Terms:
     New rows must meet all ``checks``. ``columns`` are those that the caller sees, None for all, and
     for whoever reads nothing of the table; ``redacted`` those of them that are shown as something
     else. ``sees_all_rows`` does not speak of rows that are hidden from everybody, as those of
-    ``has_tombstones`` are. ``has_rules`` tells whether rules on the table narrow what anybody sees.
+    ``has_tombstones`` are. ``has_rules`` tells whether rules on the table narrow what anybody sees,
+    ``reads`` whether the caller may read any of it.
     """
 
     ref: TableRef
@@ -33,6 +34,7 @@ class Terms:
     sees_all_rows: bool = True
     has_tombstones: bool = False
     has_rules: bool = False
+    reads: bool = True
 
     @property
     def sees_all(self) -> bool:
@@ -99,7 +101,8 @@ def terms_of(
     """Return what somebody is held to who changes a table of these columns."""
     view = narrow(book, principal, ref, columns)
     shown = tuple(column.name for column in view.columns)
-    reads_all = len(shown) == len(columns) or not _reads(book, principal, ref)
+    reads = _reads(book, principal, ref)
+    reads_all = len(shown) == len(columns) or not reads
     return Terms(
         ref,
         checks=tuple(bound(each, principal) for each in view.conditions),
@@ -108,6 +111,7 @@ def terms_of(
         sees_all_rows=not (view.conditions or view.subjects or view.group_rows_min),
         has_tombstones=has_tombstones,
         has_rules=_has_rules(book, ref),
+        reads=reads,
     )
 
 

@@ -225,10 +225,11 @@ class Upkeep:
     def vacuum_files(self, request: Request, command: Vacuum) -> tuple[str, ...]:
         """Remove files that no version within the retention needs; return which, below the table.
 
-        A dry run removes nothing.
+        A dry run removes nothing. Whoever does not see all of the table learns no folders: their
+        names have values of rows.
         """
         target = self._targets.to_maintain(request, command.target)
-        return upkeep.vacuum(
+        files = upkeep.vacuum(
             target.path,
             self._commits,
             clock=self._clock,
@@ -237,6 +238,17 @@ class Upkeep:
             name=target.name,
             check=lambda: target.check(()),
         )
+        if not any("/" in file for file in files) or self._sees_all(request, target):
+            return files
+        return tuple(file.rpartition("/")[2] for file in files)
+
+    def _sees_all(self, request: Request, target: Target) -> bool:
+        try:
+            schema = self._commits.head(target.path, name=target.name).schema
+        except errors.LakeflightError:
+            return False
+        terms = self._targets.terms(request, target, schema)
+        return terms.reads and terms.sees_all and not terms.has_tombstones
 
     def restore(self, request: Request, command: Restore) -> None:
         """Make an older state the newest version."""

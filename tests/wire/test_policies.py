@@ -530,6 +530,29 @@ def test_what_is_masked_is_not_found_out_by_what_is_done_with_it(
         client.call("table.z_order", table=table, columns=["id"])
 
 
+def test_names_of_files_tell_no_values_to_who_sees_a_part(own: Server, admin: RawClient) -> None:
+    user, table = new_user(admin), f"primary.hr.parted{next(_numbers)}"
+    admin.fetch(f"CREATE TABLE {table} PARTITIONED BY (team) AS SELECT id, team FROM {PEOPLE}")
+    admin.fetch(f"DELETE FROM {table} WHERE id > 2")
+    body = {"table": table, "retention_hours": 0, "dry_run": True}
+    grant(admin, user, table, privilege="maintain")
+
+    def told(client: RawClient) -> bool:
+        (answer,) = client.call("table.vacuum", **body)
+        listed = client.fetch(f"VACUUM {table} RETAIN 0 HOURS DRY RUN")["file"].to_pylist()
+        assert answer["files"] == listed
+        assert answer["file_count"] == 2
+        return "team=" in str(listed)
+
+    assert told(admin)
+    with RawClient.connect(own, user, PASSWORD) as client:
+        assert not told(client)
+        grant(admin, user, table)
+        assert told(client)
+        admin.call("filter.put", name="f", table=table, filter="id > 1", to={"user": user})
+        assert not told(client)
+
+
 # Bad input
 
 
