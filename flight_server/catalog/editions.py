@@ -9,8 +9,7 @@ they are the same.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -56,25 +55,17 @@ Rule = TypeVar("Rule")
 class Edition:
     """All rules as they were in one version, and the rows that keep them, by kind and key.
 
-    ``versions`` are those of the tables. ``settings`` is the digest of the grants of the settings
-    that held then, None when nobody knows; with ``settings_are_known`` they are those of today.
+    ``versions`` are those of the tables. ``granted`` are the grants that can be read, each as it is
+    stored, None for those of the settings, oldest first. ``settings`` is the digest of those that
+    the settings had then, None when nobody knows; with ``settings_are_known`` they are today's.
     """
 
     versions: Mapping[str, int]
     rows: Mapping[str, Rows]
-    grants: tuple[StoredGrant, ...]
+    granted: tuple[tuple[Grant, StoredGrant | None], ...]
     book: PolicyBook
     settings_are_known: bool
     settings: str | None
-    fixed: tuple[Grant, ...]
-
-    def granted(self) -> Iterator[tuple[Grant, StoredGrant | None]]:
-        """Return the grants that can be read, each as it is stored; None for the settings'."""
-        for grant in self.fixed:
-            yield grant, None
-        for stored in self.grants:
-            with suppress(*_UNREADABLE):
-                yield stored.rule(), stored
 
     @property
     def version(self) -> str:
@@ -181,12 +172,10 @@ class Editions:
 
     def _read(self, versions: Mapping[str, int], settings: str | None) -> Edition:
         rows = {letter: self._states[letter].rows(number) for letter, number in versions.items()}
-        grants = sorted(
-            map(stored_grant, rows["g"].values()), key=lambda each: (each.created_at, each.grant_id)
-        )
+        granted = (*((grant, None) for grant in self.fixed), *_granted(rows["g"]))
         book = PolicyBook(
             version=self._name(versions, settings or digest(self.fixed)),
-            grants=(*self.fixed, *_rules(rows["g"], _grant, opens=_opens)),
+            grants=tuple(grant for grant, _ in granted),
             filters=_rules(rows["f"], rule_rows.filter_of),
             masks=_rules(rows["m"], rule_rows.mask_of),
             labels=_rules(rows["l"], rule_rows.label_of),
@@ -194,17 +183,21 @@ class Editions:
             group_rows_min=self._group_rows_min,
         )
         is_known = settings == digest(self.fixed)
-        return Edition(
-            versions, rows, tuple(grants), book, is_known, settings=settings, fixed=self.fixed
-        )
+        return Edition(versions, rows, granted, book, is_known, settings=settings)
 
     def _name(self, versions: Mapping[str, int], settings: str) -> str:
         parts = [f"{letter}{'' if versions[letter] < 0 else versions[letter]}" for letter in KINDS]
         return "-".join((*parts, f"s{settings}"))
 
 
-def _grant(row: Row) -> Grant:
-    return stored_grant(row).rule()
+def _granted(rows: Rows) -> tuple[tuple[Grant, StoredGrant], ...]:
+    found = _rules(rows, _grant, opens=_opens)
+    return tuple(sorted(found, key=lambda each: (each[1].created_at, each[1].grant_id)))
+
+
+def _grant(row: Row) -> tuple[Grant, StoredGrant]:
+    stored = stored_grant(row)
+    return stored.rule(), stored
 
 
 def _opens(row: Row) -> bool:

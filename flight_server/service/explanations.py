@@ -145,7 +145,7 @@ def _consent(found: Explanation, *, is_full: bool) -> JSON | None:
 
 def _about(found: Explanation, principal: Principal) -> Iterator[tuple[Grant, StoredGrant | None]]:
     """Return the grants that speak of somebody and the table, whether or not they hold."""
-    for grant, stored in found.edition.granted():
+    for grant, stored in found.edition.granted:
         is_about = grant.privilege in found.rights and grant.covers(found.named)
         if is_about and grant.is_for(principal):
             yield grant, stored

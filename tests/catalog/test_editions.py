@@ -99,7 +99,7 @@ def test_versions_that_never_were_are_not_found(tmp_path: Path) -> None:
     rules = open_book(tmp_path)
     rules.add(READ, created_by=None)
     editions = Editions(tmp_path, ())
-    assert editions.of_version(rules.version()).grants
+    assert editions.of_version(rules.version()).granted
     with pytest.raises(NotFound) as raised:
         editions.of_version("g7-f-m-l-v-s00")
     assert raised.value.code == "version_not_found"
@@ -118,4 +118,4 @@ def test_a_deny_that_cannot_be_read_showed_nothing(tmp_path: Path) -> None:
     table.change(lambda rows: [{**rows[stored.grant_id], "effect": "allow"}])
     edition = Editions(tmp_path, ()).newest()
     assert edition.book.grants == ()
-    assert [*edition.granted()] == []
+    assert edition.granted == ()
