@@ -92,7 +92,7 @@ class Attacker:
         governed, left = self.asked(attack, shape)
         if not governed.is_clean():
             return False
-        if governed.said == left.said:
+        if governed.said == left.said or self._case.is_grouped:
             return True
         if attack.way.is_early and attack.case.rules.views and governed.said[0] == "conflict":
             return True  # a view that was changed ends what was begun before

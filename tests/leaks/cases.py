@@ -30,6 +30,7 @@ ME = Principal("id-me", "me", Role.REGISTERED, attributes=(("side", "me"),))
 # Sees all rows of what is left of each table, through a filter: what fails then, fails by them.
 FENCED = Principal("id-fenced", "fenced", Role.REGISTERED)
 RESEARCHER = Principal("id-me", "me", Role.REGISTERED, purpose="research")
+ANALYST = Principal("id-me", "me", Role.REGISTERED, purpose="analytics")
 
 # How a value is shown, in Python; the argument is the value in the table.
 Shown = Callable[[Any], Any]
@@ -58,7 +59,8 @@ class Case:
     what takes the place of values; ``columns`` are those that are seen. ``asked`` tells which name
     the caller uses: that of the table, or ``v_`` or ``w_`` for a view over it. What is left has the
     same name in another schema. ``hashes`` are columns that only the server can make the pseudonyms
-    of. Without ``is_open`` nobody may read the table but as the rules say.
+    of. Without ``is_open`` nobody may read the table but as the rules say; with ``is_grouped``
+    figures of groups are left and no rows.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Case:
     is_open: bool = True
     keeps_keyless: bool = True
     hashes: tuple[str, ...] = ()
+    is_grouped: bool = False
 
     @property
     def ref(self) -> TableRef:

@@ -59,6 +59,19 @@ def _rows() -> list[Case]:
             who=RESEARCHER,
             keeps_keyless=False,
         ),
+        Case(
+            "groups",
+            # A value of any one row would be one too many.
+            Hiding(rows=True, columns=frozenset({"word", "email", "code", "place", "tags"})),
+            Rules(
+                labels=cases.labels("groups", key=DataPart.USER_ID, word=DataPart.DATA_CONTENT),
+                consents=tuple(f"K-{number:04}" for number in cases.SEEN_IDS),
+            ),
+            shows={("key",): cases.nothing},
+            targets=(("word", "nought"), ("grp", "code"), ("email", "id")),
+            who=cases.ANALYST,
+            is_grouped=True,
+        ),
     ]
 
 

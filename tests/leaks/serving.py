@@ -82,13 +82,14 @@ class Clients:
     tap: Tap
     me: RawClient
     researcher: RawClient
+    analyst: RawClient
     fenced: RawClient
     driver: flightsql.Connection
     admin: RawClient
 
     def of(self, purpose: str | None) -> RawClient:
         """Return the connection that states a purpose, or none."""
-        return self.researcher if purpose == "research" else self.me
+        return {"research": self.researcher, "analytics": self.analyst}.get(purpose or "", self.me)
 
 
 @contextmanager
@@ -111,14 +112,16 @@ def serving(world: World) -> Iterator[Clients]:
         admin.call("user.set_attributes", username="me", attributes=dict(ME.attributes))
         _grant(admin)
         tapped = replace(server, uri=tap.uri)
-        schema = {"x_lakehouse_bucket": "primary"}
-        me = RawClient.connect(tapped, "me", PASSWORD, **schema)
-        researcher = RawClient.connect(tapped, "me", PASSWORD, x_lakehouse_purpose="research")
-        fenced = RawClient.connect(server, "fenced", PASSWORD)
-        for client in (me, researcher, fenced):
-            stack.enter_context(client)
+        me = stack.enter_context(RawClient.connect(tapped, "me", PASSWORD))
+        researcher, analyst = (
+            stack.enter_context(
+                RawClient.connect(tapped, "me", PASSWORD, x_lakehouse_purpose=purpose)
+            )
+            for purpose in ("research", "analytics")
+        )
+        fenced = stack.enter_context(RawClient.connect(server, "fenced", PASSWORD))
         driver = stack.enter_context(tapped.connect("me", PASSWORD))
-        yield Clients(world, server, tap, me, researcher, fenced, driver, admin)
+        yield Clients(world, server, tap, me, researcher, analyst, fenced, driver, admin)
 
 
 def _grant(admin: RawClient) -> None:
@@ -127,7 +130,7 @@ def _grant(admin: RawClient) -> None:
         privilege="read",
         resource="primary.left",
         to={"user": "me"},
-        purposes=["research"],
+        purposes=["research", "analytics"],
     )
 
 
