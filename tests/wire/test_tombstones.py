@@ -6,6 +6,8 @@ import base64
 import itertools
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
@@ -367,3 +369,63 @@ def test_a_hundred_thousand_in_one_call_and_a_restart(tmp_path: Path) -> None:
         assert server.fetch(
             "SELECT order_id FROM sales.orders WHERE order_id < 100"
         ).to_pylist() == [{"order_id": 7}]
+
+
+def test_every_session_sees_it_at_once(admin: RawClient, own: Server, folder: Path) -> None:
+    name = table(folder, 200)
+    sql = f"SELECT count(*) AS n FROM {name}"
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RawClient.connect(own)) for _ in range(4)]
+        pool = stack.enter_context(ThreadPoolExecutor(len(clients)))
+        for hidden in range(1, 31):
+            hide(admin, name, hidden)
+            found = list(pool.map(lambda client: client.fetch(sql)["n"].to_pylist(), clients))
+            assert found == [[200 - hidden]] * len(clients)
+
+
+def test_names_lead_to_no_hidden_row(admin: RawClient, folder: Path) -> None:
+    name = table(folder)
+    hide(admin, name, 1)
+    for change in (f"{name} RENAME TO {name}_other", f"{name} RENAME COLUMN order_id TO other"):
+        assert refused(partial(admin.fetch, f"ALTER TABLE {change}")) == "has_policies"
+    admin.fetch(f"CREATE VIEW {name}_seen AS SELECT * FROM {name}")
+    admin.fetch(f"CREATE TABLE {name}_copy AS SELECT * FROM {name}")
+    for other in (f"{name}_seen", f"{name}_copy"):
+        assert ids(admin, other) == list(range(2, 11))
+    admin.fetch(f"INSERT INTO {name} (order_id) VALUES (1), (11)")
+    assert ids(admin, name) == list(range(2, 12))
+    admin.fetch(f"DROP TABLE {name}")
+    admin.fetch(f"CREATE TABLE {name} AS SELECT * FROM sales.orders WHERE order_id < 4")
+    assert ids(admin, name) == [2, 3]
+
+
+@pytest.mark.slow
+def test_a_million_tombstones_stay_usable(tmp_path: Path) -> None:
+    rows = 1_100_000
+    write(tmp_path / "sales" / "orders", pa.table({"id": pa.array(range(rows), pa.int64())}))
+    count = "SELECT count(*) AS n FROM sales.orders"
+    with running(tmp_path) as server, RawClient.connect(server) as admin:
+        for start in range(0, 1_000_000, 100_000):
+            statuses = hide(admin, "sales.orders", *range(start, start + 100_000), column="id")
+            assert set(statuses) == {"added"}
+        assert server.fetch(count).to_pylist() == [{"n": 100_000}]
+        seen, token = 0, None
+        more: dict[str, Any]
+        while True:
+            more = {} if token is None else {"page_token": token}
+            (page,) = admin.call("tombstone.list", table="sales.orders", limit=10_000, **more)
+            assert page["tombstones"][0]["row_key_value"] == seen
+            seen, token = seen + len(page["tombstones"]), page["next_page_token"]
+            if token is None or seen >= 50_000:
+                break
+        assert page["count"] == 1_000_000
+    with running(tmp_path) as server, RawClient.connect(server) as admin:
+        began = time.perf_counter()
+        assert server.fetch(count).to_pylist() == [{"n": 100_000}]
+        assert time.perf_counter() - began < 20
+        assert unhide(admin, "sales.orders", 5) == ["removed"]
+        assert column(admin, "SELECT id FROM sales.orders WHERE id < 100") == [5]
+        (done,) = admin.call("table.compact", table="sales.orders")
+        assert (done["rows_removed"], done["tombstones_cleared"]) == (999_999, 999_999)
+        assert server.fetch(count).to_pylist() == [{"n": 100_001}]
+        assert server.fetch(f"{count} VERSION AS OF 0").to_pylist() == [{"n": 100_001}]
