@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -29,7 +30,10 @@ _DIRECTORIES = re.compile(r"[^\[\],{}]*/")
 
 def stand_in(schema: pa.Schema) -> Table:
     """Return a table of these columns that the planner knows nothing else of, no number of rows."""
-    return Table(dataset(schema.empty_table()))
+    # A row that nobody reads; without one there would be no part that a plan could read.
+    types: list[Any] = schema.types
+    nulls = [pa.nulls(1, kind) for kind in types]
+    return Table(dataset([pa.RecordBatch.from_arrays(nulls, schema=schema)]))
 
 
 def refuse_analysis(sql: str) -> None:

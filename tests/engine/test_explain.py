@@ -3,9 +3,13 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from flight_server.engine.base import FileGroup, FileScan
+from flight_server.engine.base import FileGroup, FileScan, ViewScan
 from flight_server.engine.explain import redacted
-from tests.engine.lake import Session
+from flight_server.errors import Unsupported
+from policies.names import Principal
+from policies.rules import Redaction, RedactionKind
+from tests.engine.governed import governed, narrowing, without
+from tests.engine.lake import ADMIN, READER, Session
 
 
 @pytest.mark.parametrize(
@@ -47,3 +51,76 @@ def test_a_list_of_files_of_an_unknown_table_loses_its_folders() -> None:
     assert redacted(batch, [])[0].to_pylist() == [
         "file_groups={1 group: [[p=1/a.parquet, b.parquet]]}"
     ]
+
+
+TABLE = pa.table({"id": pa.array(range(100), pa.int64()), "word": ["told"] * 99 + ["hidden"]})
+QUERIES = (
+    "SELECT word, count(*) FROM g WHERE id > 3 GROUP BY word ORDER BY 2 LIMIT 3",
+    "SELECT * FROM g a JOIN t b ON a.id = b.id",
+    "SELECT count(*) FROM g",
+    "SELECT CAST(word AS INT) FROM g",
+    "SELECT word FROM over WHERE word > 'a'",
+    "SELECT g.id FROM g, closed",
+)
+
+
+@pytest.fixture
+def house(lakeside: Session) -> Session:
+    scan = lakeside.lake.write("stored", TABLE)
+    hashed = Redaction(RedactionKind.HASH, domain="told")
+    keys = without("id", pa.array([71, 72], pa.int64()))
+    shown = narrowing(
+        ["id", "word"], "word <> 'hidden'", keys=[keys], redactions={("word",): hashed}
+    )
+    lakeside.lake.add("g", governed(scan, shown))
+    lakeside.lake.add("over", ViewScan("SELECT word, id FROM g", "lake", "main", is_open=True))
+    lakeside.lake.add("closed", ViewScan("SELECT 'text' || word AS c FROM g", "lake", "main"))
+    return lakeside
+
+
+@pytest.mark.parametrize("how", ["", "VERBOSE", "FORMAT TREE", "FORMAT PGJSON", "FORMAT GRAPHVIZ"])
+@pytest.mark.parametrize("sql", QUERIES)
+@pytest.mark.parametrize("principal", [READER, ADMIN])
+def test_the_plan_of_a_governed_table_is_that_of_the_query_alone(
+    house: Session, principal: Principal, sql: str, how: str
+) -> None:
+    plan = str(house.rows(f"EXPLAIN {how} {sql}", principal=principal).to_pylist())
+    for told in ("hidden", "Anti", "key_", "keyed", "71", "file_groups", ".parquet", "92233"):
+        assert told not in plan, told
+    if principal is READER or "FROM over" not in sql:
+        assert "text" not in plan.replace("plan_type", "")
+    if how in ("", "VERBOSE"):
+        assert "TableScan: " in plan
+
+
+def test_a_view_that_may_be_read_is_shown_as_its_text_says(house: Session) -> None:
+    plan = str(house.rows("EXPLAIN SELECT word FROM over", principal=READER).to_pylist())
+    assert "TableScan: g projection=[word]" in plan
+
+
+def test_others_than_administrators_see_no_statistics_and_files(house: Session) -> None:
+    plan = str(house.rows("EXPLAIN SELECT count(*) FROM t", principal=READER).to_pylist())
+    assert "file_groups" not in plan
+    assert "AggregateExec" in plan  # a count that is known would be in the plan
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "EXPLAIN ANALYZE SELECT * FROM g",
+        "EXPLAIN ANALYZE VERBOSE SELECT * FROM over",
+        "explain /* */ analyze select 1 from g",
+    ],
+)
+def test_nothing_is_run_to_be_explained(house: Session, sql: str) -> None:
+    for principal in (READER, ADMIN):
+        with pytest.raises(Unsupported, match="ANALYZE"):
+            house.rows(sql, principal=principal)
+    with pytest.raises(Unsupported, match="ANALYZE"):
+        house.rows("EXPLAIN ANALYZE SELECT * FROM t", principal=READER)
+    assert house.rows("EXPLAIN ANALYZE SELECT * FROM t").num_rows
+
+
+def test_a_table_of_the_name_analyze_can_be_explained(house: Session) -> None:
+    house.lake.write("analyze", TABLE)
+    assert house.rows("EXPLAIN SELECT * FROM analyze", principal=READER).num_rows
