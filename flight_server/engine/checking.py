@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 from datafusion import SessionContext
@@ -11,6 +12,7 @@ from flight_server.engine.base import JSON, ROW_FILTER_CHECK, FileScan, Sink
 from flight_server.engine.faults import Stage
 from flight_server.engine.planning import our_errors
 from flight_server.engine.scan import check_files, frame_of_files
+from flight_server.engine.targets import SCANS_MAX
 from flight_server.engine.view import unmet
 from flight_server.errors import PermissionDenied
 
@@ -76,11 +78,14 @@ def checked(ctx: SessionContext, sink: Sink, checks: Sequence[str]) -> Sink:
 
 def count_refused(ctx: SessionContext, scan: FileScan, checks: Sequence[str]) -> int:
     """Return how many rows of some files do not meet all ``checks``; see ``Engine``."""
-    refused = unmet(frame_of_files(ctx, scan), checks)
-    with our_errors(Stage.RUNNING, is_rewritten=True):
-        rows = refused.count()
-        check_files([scan])
-        return rows
+    rows = 0
+    for start in range(0, len(scan.groups), SCANS_MAX):
+        part = replace(scan, groups=scan.groups[start : start + SCANS_MAX])
+        refused = unmet(frame_of_files(ctx, part), checks)
+        with our_errors(Stage.RUNNING, is_rewritten=True):
+            rows += refused.count()
+            check_files([part])
+    return rows
 
 
 def refused_rows() -> PermissionDenied:

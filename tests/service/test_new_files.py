@@ -72,6 +72,14 @@ def test_partition_values_are_what_was_written(
     assert engine.count_refused(scan, ("id > 0", "p IS NULL"), is_cancelled=never) == 2
 
 
+def test_files_of_many_partitions_are_counted_a_part_at_a_time(
+    tmp_path: Path, engine: LocalEngine
+) -> None:
+    scan = written(tmp_path, pa.table({"id": range(300), "p": range(300)}), "p")
+    assert len(scan.groups) == 300
+    assert engine.count_refused(scan, ("p % 3 = 0",), is_cancelled=never) == 200
+
+
 def test_rows_that_do_not_pass_are_told_by_their_number(
     tmp_path: Path, engine: LocalEngine
 ) -> None:
