@@ -366,6 +366,10 @@ def test_tombstones_are_in_nobodys_way(
     assert len(seen(clerk, world.name)) == 20
     assert outcome(driver, f"TRUNCATE TABLE {world.name}") == (-1,)
     assert world.stored() == []
+    raw = "primary.hr.__raw__" + world.name.rpartition(".")[2]
+    for sql in (f"DELETE FROM {raw}", f"INSERT INTO {raw} (id) VALUES (1)", f"DROP TABLE {raw}"):
+        for client in (clerk, admin):
+            assert refused(lambda: client.fetch(sql)) == "table_not_found", sql  # noqa: B023
     clerk.fetch(f"DROP TABLE {world.name}")
 
 
@@ -411,3 +415,44 @@ def test_nothing_counts_rows_before_they_are_read(
     info = clerk.info(f"SELECT * FROM {world.name}")
     assert (info.total_records, info.total_bytes) == (-1, -1)
     assert pq.read_table(next(world.folder.rglob("*.parquet"))).num_rows == 20
+
+
+def test_the_purpose_of_a_session_narrows_changes_too(own: Server, admin: RawClient) -> None:
+    name = f"primary.hr.t{next(_numbers)}"
+    folder = own.directory / "hr" / name.rpartition(".")[2]
+    people = ["p1", "p2", "p3", None]
+    write(
+        folder,
+        pa.table({"id": [1, 2, 3, 4], "user_id": people, "word": ["7", HIDDEN, "7", HIDDEN]}),
+    )
+    for privilege in ("read", "write"):
+        for purpose in ("research", "analytics"):
+            admin.call(
+                "grant.add",
+                privilege=privilege,
+                resource="primary.hr",
+                to={"user": CLERK},
+                purposes=[purpose],
+            )
+    for person in ("p1", "p3"):
+        admin.call("consent.set", subject=person, purposes=["research"], given=True)
+    world = World(folder, name, name)
+    before = world.stored()
+    with RawClient.connect(own, CLERK, PASSWORD, x_lakehouse_purpose="analytics") as client:
+        for sql in (f"UPDATE {name} SET word = 'x'", f"DELETE FROM {name} WHERE id = 1"):
+            assert refused(lambda: client.fetch(sql)) == "aggregates_only"  # noqa: B023
+        copying = f"INSERT INTO {name} SELECT * FROM {name}"
+        assert refused(lambda: client.fetch(copying)) == "aggregates_only"
+        assert refused(lambda: client.fetch(f"DROP TABLE {name}")) == "permission_denied"
+    assert world.stored() == before
+    header = {"adbc.flight.sql.rpc.call_header.x-lakehouse-purpose": "research"}
+    with own.connect(CLERK, PASSWORD, **header) as connection:
+        # Who took part is not seen, and so not changed.
+        named = outcome(connection, f"UPDATE {name} SET user_id = 'p9'")
+        assert named[1] == "permission_denied"
+        assert outcome(connection, f"DELETE FROM {name} WHERE user_id = 'p1'") == (0,)
+        sql = f"UPDATE {name} SET id = id + CAST(word AS INT) WHERE 7 / CAST(word AS INT) = 1"
+        assert outcome(connection, sql) == (2,)
+        assert outcome(connection, f"TRUNCATE TABLE {name}")[1] == "permission_denied"
+        assert outcome(connection, f"DELETE FROM {name}") == (2,)
+    assert world.stored() == [row for row in before if row["id"] in (2, 4)]
