@@ -8,7 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import analytics, data, export, guards, latency, loads, logins, lookup, machine
+from benchmarks import (
+    analytics,
+    data,
+    export,
+    governed,
+    guards,
+    latency,
+    loads,
+    logins,
+    lookup,
+    machine,
+)
 from benchmarks.processes import NotStarted
 from benchmarks.report import Report
 from benchmarks.run import Run
@@ -21,6 +32,7 @@ PARTS = {
     lookup.PART: lookup.measure,
     latency.PART: latency.measure,
     guards.PART: guards.measure,
+    governed.PART: governed.measure,
     loads.PART: loads.measure,
     logins.PART: logins.measure,
 }

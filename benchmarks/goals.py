@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks import analytics, export, guards, latency, loads, logins
+from benchmarks import analytics, export, governed, guards, latency, loads, logins
 from benchmarks.client import MODES
 from benchmarks.series import Figures, Metric
 from benchmarks.targets import BARE, IN_PROCESS, LAKEFLIGHT
@@ -68,6 +68,7 @@ def goals(figures: Figures) -> list[Goal]:
             1000,
         ),
         *_guards(figures),
+        *_governed(figures),
         _at_most(
             f"smallest query while {logins.CROWD} sign in at once, p95 ms",
             figures.median(logins.select("p95", crowded=True), LAKEFLIGHT),
@@ -93,6 +94,24 @@ def _guards(figures: Figures) -> list[Goal]:
         ratio = figures.ratio(p50, LAKEFLIGHT, to=guards.UNGUARDED)
         found.append(_at_most(claim, ratio, 1.15))
     return found
+
+
+def _governed(figures: Figures) -> list[Goal]:
+    """Return the claims on what rules cost."""
+    bounds = {
+        "one order through a row filter, p50 ÷ raw": (governed.POINT, 1.2),
+        "a range of dates through a row filter, p50 ÷ raw": (governed.RANGE, 1.2),
+        "export of lineitem through masks, time ÷ raw": (governed.EXPORT, 1.5),
+        "one order with 100,000 tombstones, p50 ÷ raw": (governed.TOMBSTONE_POINT, 1.5),
+        "export of lineitem with 100,000 tombstones, time ÷ raw": (governed.TOMBSTONE_EXPORT, 1.3),
+    }
+    found = [
+        _at_most(claim, figures.ratio(metric, LAKEFLIGHT, to=governed.RAW), bound)
+        for claim, (metric, bound) in bounds.items()
+    ]
+    extra = figures.median(governed.PLANNING, LAKEFLIGHT)
+    claim = "planning through rules on 1,000 tables, 200 views and 50 roles, ms on top"
+    return [*found, _at_most(claim, extra, 3)]
 
 
 def _ratio(figures: Figures, metric: Metric) -> float | None:
