@@ -97,6 +97,8 @@ def governed_frame(
             frame = frame.select(*columns_of(frame, narrowing, secret=scan.secret))
             if is_fenced:
                 frame = frame.limit(NO_LIMIT)
+        # Types are compared there; later what is wrong would be said of the query, in its words.
+        frame.optimized_logical_plan()
     return marked(frame) if scan.group_rows_min else frame
 
 
