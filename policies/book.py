@@ -29,7 +29,9 @@ class _Index:
     # Grants on all columns and for all purposes: what nearly all of them are.
     plain: dict[tuple[Privilege, _Grantee], dict[Resource, Effect]] = field(default_factory=dict)
     # Those on some columns, or for some purposes.
-    special: dict[tuple[Privilege, _Grantee], list[Grant]] = field(default_factory=dict)
+    special: dict[tuple[Privilege, _Grantee], dict[Resource, list[Grant]]] = field(
+        default_factory=dict
+    )
     buckets: dict[_Grantee, set[str]] = field(default_factory=dict)
     purposes: dict[_Grantee, set[str]] = field(default_factory=dict)
     filters: dict[TableRef, list[RowFilter]] = field(default_factory=dict)
@@ -63,35 +65,34 @@ class PolicyBook:
         One matching deny is a deny. Rules on reading some of its columns say nothing here; there is
         nothing else that could be done to columns alone, so a deny of that is one of the table.
         """
-        bucket, schema = (ref.bucket,), (ref.bucket, ref.schema)
-        table = (ref.bucket, ref.schema, ref.table)
         found: Effect | None = None
-        for effects in self.effects(principal, privilege):
-            for resource in (bucket, schema, table):
+        resources = _around(ref)
+        for effects in self._plain(principal, privilege):
+            for resource in resources:
                 effect = effects.get(resource)
                 if effect is Effect.DENY:
                     return effect
                 found = effect or found
+        for grant in self._special(principal, privilege, resources):
+            if _is_on_all(grant):
+                if grant.effect is Effect.DENY:
+                    return Effect.DENY
+                found = grant.effect
         return found
 
     def effects(self, principal: Principal, privilege: Privilege) -> Iterator[Effects]:
         """Return what the rules for a user say, and then those for each of their roles."""
-        for grantee in _grantees(principal):
-            found = self._index.plain.get((privilege, grantee))
-            if found is not None:
-                yield found
+        yield from self._plain(principal, privilege)
         for grant in self._special(principal, privilege):
-            if grant.columns is None or (
-                privilege is not Privilege.READ and grant.effect is Effect.DENY
-            ):
+            if _is_on_all(grant):
                 yield {grant.resource: grant.effect}
 
     def column_grants(
         self, principal: Principal, privilege: Privilege, ref: TableRef
     ) -> Iterator[Grant]:
         """Return the rules for a principal that speak of some columns of a table."""
-        for grant in self._special(principal, privilege):
-            if grant.columns is not None and grant.covers(ref):
+        for grant in self._special(principal, privilege, _around(ref)):
+            if grant.columns is not None:
                 yield grant
 
     def purposes(self, principal: Principal) -> frozenset[str]:
@@ -120,12 +121,40 @@ class PolicyBook:
         """Return the AI-safe view of that name."""
         return self._index.views.get(ref)
 
-    def _special(self, principal: Principal, privilege: Privilege) -> Iterator[Grant]:
-        if self._index.special:
-            for grantee in _grantees(principal):
-                for grant in self._index.special.get((privilege, grantee), ()):
-                    if grant.holds(principal):
-                        yield grant
+    def _plain(self, principal: Principal, privilege: Privilege) -> Iterator[Effects]:
+        for grantee in _grantees(principal):
+            found = self._index.plain.get((privilege, grantee))
+            if found is not None:
+                yield found
+
+    def _special(
+        self,
+        principal: Principal,
+        privilege: Privilege,
+        resources: Iterable[Resource] | None = None,
+    ) -> Iterator[Grant]:
+        """Return the special rules that hold for somebody, all or those on these resources."""
+        if not self._index.special:
+            return
+        for grantee in _grantees(principal):
+            found = self._index.special.get((privilege, grantee))
+            if found is not None:
+                for resource in found if resources is None else resources:
+                    for grant in found.get(resource, ()):
+                        if grant.holds(principal):
+                            yield grant
+
+
+def _around(ref: TableRef) -> tuple[Resource, ...]:
+    """Return the resources that cover a table."""
+    return (ref.bucket,), (ref.bucket, ref.schema), (ref.bucket, ref.schema, ref.table)
+
+
+def _is_on_all(grant: Grant) -> bool:
+    """Whether a special rule is on all columns: but for reading, a deny of some is one of all."""
+    return grant.columns is None or (
+        grant.privilege is not Privilege.READ and grant.effect is Effect.DENY
+    )
 
 
 def _grantees(principal: Principal) -> Iterator[_Grantee]:
@@ -159,7 +188,8 @@ def _add(index: _Index, grant: Grant) -> None:
     if grant.purposes is not None and grant.effect is Effect.ALLOW:
         index.purposes.setdefault(grantee, set()).update(grant.purposes)
     if grant.columns is not None or grant.purposes is not None:
-        index.special.setdefault((grant.privilege, grantee), []).append(grant)
+        by_resource = index.special.setdefault((grant.privilege, grantee), {})
+        by_resource.setdefault(grant.resource, []).append(grant)
         return
     effects = index.plain.setdefault((grant.privilege, grantee), {})
     if effects.get(grant.resource) is not Effect.DENY:

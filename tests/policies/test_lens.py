@@ -247,6 +247,25 @@ def test_who_may_not_see_a_table_sees_no_column_of_it(
         assert visible_columns(book, principal, PEOPLE, COLUMNS) == ()
 
 
+@given(books, principals, st.sampled_from([Privilege.READ, Privilege.WRITE]))
+def test_the_index_says_what_a_look_at_every_grant_says(
+    book: PolicyBook, principal: Principal, privilege: Privilege
+) -> None:
+    on_all, on_some = set(), []
+    for grant in book.grants:
+        is_meant = grant.is_for(principal) and grant.holds(principal) and grant.covers(PEOPLE)
+        if is_meant and grant.privilege is privilege:
+            is_deny = grant.effect is Effect.DENY
+            if grant.columns is None or (is_deny and privilege is not Privilege.READ):
+                on_all.add(grant.effect)
+            if grant.columns is not None:
+                on_some.append(grant)
+    found = Effect.DENY if Effect.DENY in on_all else next(iter(on_all), None)
+    assert book.effect(principal, privilege, PEOPLE) is found
+    by_text = sorted(on_some, key=repr)
+    assert sorted(book.column_grants(principal, privilege, PEOPLE), key=repr) == by_text
+
+
 @given(st.lists(grants(), max_size=6))
 def test_grants_on_columns_and_for_purposes_survive_as_plain_data(rules: list[Grant]) -> None:
     assert list(from_rows(to_rows(rules))) == rules
