@@ -62,10 +62,7 @@ class Tombstones:
     ) -> list[Outcome]:
         """Hide rows, for those who may write the table; see ``KeyedTombstones.add``."""
         hiding = self._found(request, table, (Privilege.WRITE,))
-        # Which rows go would tell whoever guesses what is in a column.
-        names = hiding.schema.names
-        terms = terms_of(self._book(), request.principal, hiding.ref, names, has_tombstones=False)
-        terms.require_as_they_are([column], "hide rows by it")
+        self._check_column(request, hiding, column)
         actor = request.principal.username if actor is None else actor
         done = self._keyed.add(hiding, column, values, actor=actor, reason=reason)
         request.record.note(rows=sum(each.status is Status.ADDED for each in done))
@@ -76,6 +73,7 @@ class Tombstones:
     ) -> list[Outcome]:
         """Let rows be seen again, for those who may write the table."""
         hiding = self._found(request, table, (Privilege.WRITE,))
+        self._check_column(request, hiding, self._keyed.state(hiding.ref).key_column)
         actor = request.principal.username
         done = self._keyed.remove(hiding, values, actor=actor, reason=reason)
         request.record.note(rows=sum(each.status is Status.REMOVED for each in done))
@@ -84,8 +82,9 @@ class Tombstones:
     def list(self, request: Request, table: str, *, limit: int | None, token: str | None) -> Page:
         """Return tombstones of a table, from behind the one that ``token`` names.
 
-        Those who may change or manage the table, or read what is hidden, learn the keys; others who
-        may read it learn how many there are. Raises InvalidRequest for a token that is none.
+        Those who may change or manage the table, or read what is hidden, and see the key column as
+        it is, learn the keys; others who may read it learn how many there are. Raises
+        InvalidRequest for a token that is none.
         """
         limit = PAGE_KEYS if limit is None else limit
         if not 1 <= limit <= PAGE_KEYS_MAX:
@@ -93,7 +92,7 @@ class Tombstones:
         if token is not None and not (token.isascii() and token.isdigit() and len(token) <= 18):
             raise InvalidRequest("this is no token of a page")
         hiding = self._found(request, table, (Privilege.READ, *_SEEING_KEYS))
-        if not self._may(request.principal, _SEEING_KEYS, hiding.ref):
+        if not self._sees_keys(request, hiding):
             return Page(hiding.ref, None, self._keyed.state(hiding.ref).count)
         page = self._keyed.page(hiding, after=int(token or 0), limit=limit)
         request.record.note(rows=len(page.tombstones or ()))
@@ -118,6 +117,24 @@ class Tombstones:
         if not isinstance(found, Entry):
             raise Unsupported(f"{ref} is a view, which has no tombstones: hide rows of its tables")
         return Hiding(ref, without_metadata(self._opener.open(found).schema))
+
+    def _sees_keys(self, request: Request, hiding: Hiding) -> bool:
+        if not self._may(request.principal, _SEEING_KEYS, hiding.ref):
+            return False
+        try:
+            self._check_column(request, hiding, self._keyed.state(hiding.ref).key_column)
+        except (InvalidRequest, PermissionDenied):
+            return False
+        return True
+
+    def _check_column(self, request: Request, hiding: Hiding, column: str | None) -> None:
+        """Refuse a key column that the caller does not see as it is.
+
+        Which rows go, and which keys are there, would tell whoever guesses what is in it.
+        """
+        names = hiding.schema.names
+        terms = terms_of(self._book(), request.principal, hiding.ref, names, has_tombstones=False)
+        terms.require_as_they_are([] if column is None else [column], "hide rows by it")
 
     def _may(self, principal: Principal, rights: Iterable[Privilege], ref: TableRef) -> bool:
         book = self._book()

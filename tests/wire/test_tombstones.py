@@ -429,3 +429,31 @@ def test_a_million_tombstones_stay_usable(tmp_path: Path) -> None:
         assert (done["rows_removed"], done["tombstones_cleared"]) == (999_999, 999_999)
         assert server.fetch(count).to_pylist() == [{"n": 100_001}]
         assert server.fetch(f"{count} VERSION AS OF 0").to_pylist() == [{"n": 100_001}]
+
+
+def test_who_sees_a_key_column_redacted_learns_no_keys(
+    admin: RawClient, own: Server, folder: Path
+) -> None:
+    name = table(folder)
+    hide(admin, name, "customer-001", column="customer")
+    user = new_user(admin)
+    allow(admin, user, "read", name)
+    allow(admin, user, "write", name)
+    with RawClient.connect(own, user, PASSWORD) as client:
+        assert "tombstones" in client.call("tombstone.list", table=name)[0]
+        admin.call(
+            "mask.put",
+            name="hidden",
+            table=f"primary.{name}",
+            column="customer",
+            redaction={"kind": "null"},
+            to={"user": user},
+        )
+        assert client.call("tombstone.list", table=name) == [
+            {"table": f"primary.{name}", "count": 1}
+        ]
+        assert refused(lambda: unhide(client, name, "customer-001")) == "permission_denied"
+        assert refused(lambda: hide(client, name, "customer-002", column="customer")) == (
+            "permission_denied"
+        )
+    assert unhide(admin, name, "customer-001") == ["removed"]
