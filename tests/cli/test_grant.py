@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from flight_server.audit.spool import waiting
 from tests.cli.test_cli import Run
+from tests.lakehouse import write
 
 USER = "one fine pass\n"
 
@@ -97,3 +99,43 @@ def test_changes_are_on_record(run: Run, tmp_path: Path) -> None:
         ("grant.remove", "none", "refused"),
     ]
     assert {e.details["user"] for e in events if e.action == "grant.add"} == {"alice"}
+
+
+def test_grants_may_be_on_columns_and_for_purposes(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "sales" / "t", pa.table({"id": [1], "note": ["x"]}))
+    some = ("read", "primary.sales.t", "--user", "alice", "--column", "note", "--column", "id")
+    added = run("grant", "add", *some).out
+    assert added.startswith("added allow read on primary.sales.t (id, note) to user alice, id ")
+    again = run("grant", "add", *some[:-4], "--column", "id", "--column", "note").out
+    assert again == added.replace("added", "kept", 1)
+    for_research = ("read", "primary.sales", "--role", "trader", "--purpose", "research")
+    assert run("grant", "add", *for_research).out.startswith(
+        "added allow read on primary.sales for research to role trader, id "
+    )
+    found = json.loads(run("grant", "list", "--format", "json").out)
+    assert [(each["columns"], each["purposes"]) for each in found] == [
+        (["id", "note"], None),
+        (None, ["research"]),
+    ]
+    whole = ("read", "primary.sales.t", "--user", "alice")
+    assert run("grant", "remove", *whole).code == 1  # it says something else
+    assert run("grant", "remove", *some).code == 0
+    assert run("grant", "remove", *for_research).code == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        (("read", "primary.sales.t", "--user", "alice", "--column", "none"), "no column"),
+        (("write", "primary.sales.t", "--user", "alice", "--column", "id"), "only read"),
+        (("read", "primary.sales", "--user", "alice", "--column", "id"), "one table"),
+        (("read", "primary.sales", "--user", "alice", "--purpose", "fun"), "purposes are"),
+    ],
+)
+def test_what_such_grants_cannot_say(
+    run: Run, tmp_path: Path, line: tuple[str, ...], word: str
+) -> None:
+    write(tmp_path / "sales" / "t", pa.table({"id": [1]}))
+    refused = run("grant", "add", *line)
+    assert refused.code in (1, 2)
+    assert word in refused.err
