@@ -43,6 +43,7 @@ from flight_server.engine.plans import (
     is_constant,
     is_lasting,
     is_lasting_scan,
+    is_light,
     is_no_larger_than_its_text,
 )
 from flight_server.engine.scan import check_files
@@ -257,7 +258,8 @@ class LocalEngine:
                 planned = self._plan_with_texts(query, statement, is_bound=is_bound, count=count)
             except LakeflightError:
                 raise error from None
-        if is_lasting(planned.opened) and planned.is_timeless:
+        are_light = all(is_light(table.scan) for table in planned.opened.values())
+        if are_light and is_lasting(planned.opened) and planned.is_timeless:
             self._plans.put((*names, ()), planned)
             self._plans.put((*names, planned.pins), planned)
         return planned
@@ -342,7 +344,7 @@ class LocalEngine:
         if known is not None and (known[0] is table.scan or known[0] == table.scan):
             return known[1]
         made = table_of(self._ctx, table.scan, is_fenced=is_fenced, keys=self._keys)
-        if is_lasting_scan(table.scan):
+        if is_lasting_scan(table.scan) and is_light(table.scan):
             self._scans.put(key, (table.scan, made))
         return made
 

@@ -22,6 +22,8 @@ _NO_LARGER = frozenset(
 )
 # How an expression shows a query within it, which is no input of its node.
 _SUBQUERY = "<subquery>"
+# There may be hundreds of plans at the same time, each with keys of its own moment.
+KEPT_KEYS_MAX = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,12 @@ def is_lasting_scan(scan: Scan) -> bool:
     # What narrows a governed scan is part of its pin.
     source = scan.source if isinstance(scan, GovernedScan) else scan
     return isinstance(source, FileScan | ViewScan)
+
+
+def is_light(scan: Scan) -> bool:
+    """Return whether what is made of a scan may be kept: keys that hide rows can be millions."""
+    narrowings = scan.narrowings if isinstance(scan, GovernedScan) else ()
+    return sum(len(each.keys) for step in narrowings for each in step.keys) <= KEPT_KEYS_MAX
 
 
 def is_no_larger_than_its_text(plan: LogicalPlan) -> bool:

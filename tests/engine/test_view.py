@@ -243,6 +243,18 @@ def test_a_plan_is_kept_as_long_as_its_rules(house: Session) -> None:
     assert again is not first
 
 
+def test_a_plan_with_many_keys_is_not_kept(house: Session) -> None:
+    many = without("id", pa.array(range(10, 20_011), pa.int64()))
+    scan = house.lake.write("stored", ROWS)
+    house.lake.add("many", governed(scan, narrowing(SHOWN, keys=[many])))
+    asked = query("SELECT word FROM many", READER)
+    first = house.engine._plan(asked, is_bound=False, is_cancelled=never)
+    again = house.engine._plan(asked, is_bound=False, is_cancelled=never)
+    assert again is not first
+    assert again.is_repeatable
+    assert len(house.engine._keys._made._values) == 1
+
+
 def test_parameters_are_values_like_others(house: Session) -> None:
     rows = pa.table({"1": pa.array(["c", "zz"])})
     sink = pa.BufferOutputStream()
