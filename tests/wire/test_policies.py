@@ -12,6 +12,7 @@ from typing import Any
 
 import adbc_driver_flightsql.dbapi as flightsql
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flight_server.catalog.rule_rows import mask_row
@@ -653,6 +654,65 @@ def test_what_a_rule_names_is_not_renamed_away(
     ):
         assert refused(lambda: admin.fetch(sql)) == "has_policies", sql  # noqa: B023
     admin.fetch(f"ALTER TABLE {table} RENAME COLUMN salary TO pay")
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "column"),
+    [
+        (
+            "tombstone.add",
+            {"row_key_column": "id", "row_key_values": [9], "reason": "why"},
+            "id",
+        ),
+        ("view.put", {"name": "", "columns": ["id", "team"]}, "team"),
+        ("view.put", {"name": "", "columns": ["id"], "row_filter": "salary > 0"}, "salary"),
+    ],
+)
+def test_what_tombstones_and_safe_views_name_is_not_renamed_away(
+    admin: RawClient, table: str, action: str, body: dict[str, Any], column: str
+) -> None:
+    if action == "view.put":
+        admin.call(action, **{**body, "name": f"{table}_shown", "base": table})
+    else:
+        admin.call(action, table=table, **body)
+    for sql in (
+        f"ALTER TABLE {table} RENAME COLUMN {column} TO other",
+        f"ALTER TABLE {table} DROP COLUMN {column}",
+        f"ALTER TABLE {table} RENAME TO renamed{next(_numbers)}",
+    ):
+        assert refused(lambda: admin.fetch(sql)) == "has_policies", sql  # noqa: B023
+
+
+def test_rules_on_a_safe_view_narrow_it_further(own: Server, admin: RawClient, table: str) -> None:
+    user, view = new_user(admin), f"{table}_shown"
+    admin.call("view.put", name=view, base=table, columns=["id", "team", "email"])
+    grant(admin, user, view)
+    with RawClient.connect(own, user, PASSWORD) as client:
+        assert ids(client, view) == [1, 2, 3, 4]
+        admin.call("filter.put", name="f", table=view, filter="team = 'red'")
+        admin.call("mask.put", name="m", table=view, column="email", redaction={"kind": "null"})
+        found = client.fetch(f"SELECT id, email FROM {view} ORDER BY id").to_pylist()
+        assert found == [{"id": 1, "email": None}, {"id": 2, "email": None}]
+        assert ids(admin, table) == [1, 2, 3, 4]
+        grant(admin, user, view, columns=["email"], effect="deny")
+        assert client.fetch(f"SELECT * FROM {view}").column_names == ["id", "team"]
+    hidden = {"name": "g", "table": view, "filter": "salary > 0"}  # of the table, not of the view
+    assert "line=1 column=1" in said(lambda: admin.call("filter.put", **hidden))
+
+
+def test_rules_narrow_plain_parquet_too(own: Server, admin: RawClient) -> None:
+    user = new_user(admin)
+    (own.directory / "plain").mkdir()
+    pq.write_table(people(), own.directory / "plain" / "people.parquet")
+    table = "primary.plain.people"
+    grant(admin, user, table, columns=["id", "name"])
+    admin.call("filter.put", name="f", table=table, filter="team = 'red'")
+    admin.call("mask.put", name="m", table=table, column="name", redaction={"kind": "mask"})
+    with RawClient.connect(own, user, PASSWORD) as client:
+        assert client.fetch(f"SELECT * FROM {table} ORDER BY id").to_pylist() == [
+            {"id": 1, "name": "********"},
+            {"id": 2, "name": "********"},
+        ]
 
 
 def test_rules_stay_with_the_name_of_a_table(own: Server, admin: RawClient, table: str) -> None:
