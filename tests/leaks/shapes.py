@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_TEXT = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 
-SHAPES = tuple(line for line in _TEXT.splitlines() if line and not line.startswith("--"))
+def read_shapes(path: Path) -> tuple[str, ...]:
+    """Return the statements of a file, one from each line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("--"))
+
+
+SHAPES = read_shapes(Path(__file__).with_suffix(".sql"))
 
 
 def filled(shape: str, table: str, target: tuple[str, str]) -> str:
