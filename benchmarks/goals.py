@@ -105,13 +105,10 @@ def _governed(figures: Figures) -> list[Goal]:
         "one order with 100,000 tombstones, p50 ÷ raw": (governed.TOMBSTONE_POINT, 1.5),
         "export of lineitem with 100,000 tombstones, time ÷ raw": (governed.TOMBSTONE_EXPORT, 1.3),
     }
-    found = [
+    return [
         _at_most(claim, figures.ratio(metric, LAKEFLIGHT, to=governed.RAW), bound)
         for claim, (metric, bound) in bounds.items()
     ]
-    extra = figures.median(governed.PLANNING, LAKEFLIGHT)
-    claim = "planning through rules on 1,000 tables, 200 views and 50 roles, ms on top"
-    return [*found, _at_most(claim, extra, 3)]
 
 
 def _ratio(figures: Figures, metric: Metric) -> float | None:

@@ -1,21 +1,18 @@
-"""What rules cost: lookups and exports through them and without, in turns; planning by many."""
+"""What rules cost: lookups and exports through them and without, in turns."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import random
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
-from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
 import pyarrow.flight as fl
 
-from benchmarks import book
 from benchmarks.run import Run
 from benchmarks.series import Metric
 from benchmarks.targets import LAKEFLIGHT, Target
@@ -40,7 +37,6 @@ RANGE = Metric(PART, "row filter", f"{_RANGE_DAYS} days, p50", "ms")
 EXPORT = Metric(PART, "masks", "export", "ms")
 TOMBSTONE_POINT = Metric(PART, f"{TOMBSTONES:,} tombstones", "one order, p50", "ms")
 TOMBSTONE_EXPORT = Metric(PART, f"{TOMBSTONES:,} tombstones", "export", "ms")
-PLANNING = Metric(PART, "a large book", "planning on top, p50", "ms")
 
 
 def measure(run: Run) -> None:
@@ -56,9 +52,6 @@ def measure(run: Run) -> None:
                 stack.enter_context(run.noting_failure(target, PART))
                 _lookups(run, target, number, add)
                 _exports(target, number, add)
-    with run.noting_failure(target, book.WHAT), tempfile.TemporaryDirectory() as folder:
-        for extra in book.extra_milliseconds(run.dataset, Path(folder), rounds=run.rounds):
-            run.figures.add(PLANNING, LAKEFLIGHT, extra)
 
 
 Add = Callable[[Metric, str, float], None]
