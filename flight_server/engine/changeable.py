@@ -23,7 +23,7 @@ from flight_server.engine.base import (
 )
 from flight_server.engine.planning import Own, Planner, unguessable
 from flight_server.engine.scan import frame_of_files, frame_of_numbered_files
-from flight_server.engine.view import NO_LIMIT, columns_of, misfits, unmet, visible
+from flight_server.engine.view import NO_LIMIT, columns_of, misfits, named, unmet, visible
 from flight_server.errors import InvalidRequest, PermissionDenied, Unsupported
 from flight_server.sql.commands import Assignment
 from flight_server.sql.names import quoted
@@ -137,12 +137,12 @@ class Changeable:
         self, frame: DataFrame, part: FileScan, narrowing: Narrowing, *also: str
     ) -> tuple[str, Own]:
         with misfits():
-            rows = visible(frame, narrowing, keys=self._planner.keys)
+            rows = visible(named(frame), narrowing, keys=self._planner.keys)
             shown = columns_of(rows, narrowing, secret=self._secret)
             stored = (col(quoted(name)).alias(hidden) for name, hidden in self._stored.items())
             others = (col(quoted(name)) for name in also)
             frame = rows.select(*shown, *stored, *others)
-        fenced = Table(frame.limit(NO_LIMIT))
+        fenced = Table(named(frame).limit(NO_LIMIT))
         return self._planner.relation(Table(frame), GovernedScan(part, (narrowing,)), fenced=fenced)
 
 

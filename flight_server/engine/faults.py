@@ -110,7 +110,8 @@ _BY_KIND: tuple[tuple[re.Pattern[str], type[LakeflightError], str, str | None], 
         ),
         (r"LIMIT must be|Expected LIMIT", InvalidRequest, "LIMIT takes a number from 0 on", None),
         (
-            r"This feature is not implemented|NotImplemented",
+            # The last is said of a subquery that nothing could be made of, once it is to run.
+            r"This feature is not implemented|NotImplemented|Schema error: No field named",
             Unsupported,
             "the query uses a feature that is not supported",
             None,

@@ -90,16 +90,25 @@ def governed_frame(
     Raises InvalidRequest (``policy_misfit``) when its rules do not fit the columns of the source.
     What only aggregates may leave of is marked, for ``groups`` to see to that.
     """
-    frame = source_frame(ctx, scan.source)
+    frame = named(source_frame(ctx, scan.source))
     with misfits():
         for narrowing in scan.narrowings:
             frame = visible(frame, narrowing, keys=keys)
             frame = frame.select(*columns_of(frame, narrowing, secret=scan.secret))
             if is_fenced:
-                frame = frame.limit(NO_LIMIT)
+                frame = named(frame).limit(NO_LIMIT)
         # Types are compared there; later what is wrong would be said of the query, in its words.
         frame.optimized_logical_plan()
     return marked(frame) if scan.group_rows_min else frame
+
+
+def named(frame: DataFrame) -> DataFrame:
+    """Return the same rows, whose columns know where they are from.
+
+    Conditions that the optimizer makes of a subquery, such as ``id IN (SELECT id …)``, come to
+    stand next to these rows, and could not tell their columns from those of the subquery otherwise.
+    """
+    return frame.alias(f"rows_{secrets.token_hex(_NAME_BYTES)}")
 
 
 def visible(frame: DataFrame, narrowing: Narrowing, *, keys: KeyRelations) -> DataFrame:

@@ -219,6 +219,84 @@ def test_random_conditions(where: str, assignment: str | None, kind: str) -> Non
         assert counted(hidden_rows(ours.stored(), ours.seen())) == counted(hidden)
 
 
+@pytest.mark.parametrize("partition_by", [(), ("p",)])
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "x.id = s.i AND s.i IN (SELECT id FROM t)",
+        "x.id = s.i AND s.i IN (SELECT b.id FROM t b WHERE 1 / b.nought = 1)",
+        "x.id = s.i AND 1 / x.nought = 1 AND s.i IN (SELECT id FROM t)",
+        "x.id = s.i AND x.id IN (SELECT b.id FROM t b)",
+        "x.id = s.i AND EXISTS (SELECT 1 FROM t b WHERE b.id = s.i)",
+        "x.mail = s.i || '' AND x.mail IN (SELECT mail FROM t)",
+    ],
+)
+def test_subqueries_in_the_condition_of_a_join(
+    partition_by: tuple[str, ...], condition: str
+) -> None:
+    """Columns of the subquery have the names of those that it is compared with."""
+    narrowed = narrowing(NAMES, "owner = 'me'", redactions=MASK)
+    merge = f"MERGE INTO t AS x USING (VALUES (0), (4)) AS s(i) ON {condition}"
+    with worlds(PARTS, narrowed, *partition_by) as (ours, copy):
+        sql = f"SELECT x.id FROM t x JOIN (VALUES (0), (4)) AS s(i) ON {condition} ORDER BY x.id"
+        heard = []
+        for world in (ours, copy):
+            try:
+                heard.append(str(world.session.rows(sql, principal=READER).to_pylist()))
+            except LakeflightError as error:
+                heard.append(repr(error))
+        assert heard[0] == heard[1]
+        sql = f"{merge} WHEN MATCHED THEN UPDATE SET nought = 3"
+        assert outcome(ours, sql) == outcome(copy, sql)
+
+
+_ON = st.sampled_from(
+    [
+        "t.id = s.i",
+        "t.id = s.i AND 1 / t.nought = 1",
+        "CAST(t.word AS INT) + t.id = s.i + 7",
+        "t.p = s.i",
+        "t.id = s.i AND s.i IN (SELECT id FROM t)",
+    ]
+)
+_CLAUSES = st.lists(
+    st.sampled_from(
+        [
+            "WHEN MATCHED AND 1 / t.nought = 1 THEN UPDATE SET nought = nought + 1",
+            "WHEN MATCHED AND t.id > 12 THEN DELETE",
+            "WHEN MATCHED THEN UPDATE SET word = t.word || 'm', p = s.i",
+            "WHEN NOT MATCHED THEN INSERT (id, owner, word) VALUES (s.i + 1000, 'me', '7')",
+            "WHEN NOT MATCHED AND s.i > 20 THEN INSERT (id, owner) VALUES (s.i + 2000, 'me')",
+            "WHEN NOT MATCHED BY SOURCE AND CAST(t.word AS INT) = 7 THEN UPDATE SET p = -1",
+            "WHEN NOT MATCHED BY SOURCE AND t.id < 9 THEN DELETE",
+        ]
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
+@given(
+    numbers=st.lists(st.integers(-1, 31), min_size=1, max_size=8),
+    on=_ON,
+    clauses=_CLAUSES,
+    kind=st.sampled_from(["filter", "consents"]),
+)
+def test_random_merges(numbers: list[int], on: str, clauses: list[str], kind: str) -> None:
+    source = ", ".join(f"({number})" for number in numbers)
+    sql = f"MERGE INTO t USING (VALUES {source}) AS s(i) ON {on} {' '.join(clauses)}"
+    narrowed = NARROWINGS[kind]
+    if kind == "consents":  # and rows that come in are those of somebody who has agreed
+        agreed = pa.array([*_MINE.to_pylist(), *range(990, 2040)], pa.int64())
+        narrowed = narrowing(NAMES, keys=[only("id", agreed)])
+    with worlds(PARTS, narrowed) as (ours, copy):
+        hidden = hidden_rows(ours.stored(), ours.seen())
+        assert outcome(ours, sql) == outcome(copy, sql)
+        assert counted(ours.seen()) == counted(copy.seen())
+        assert counted(hidden_rows(ours.stored(), ours.seen())) == counted(hidden)
+
+
 # New rows
 
 
