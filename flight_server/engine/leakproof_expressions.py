@@ -23,25 +23,32 @@ from flight_server.engine.leakproof_reading import (
     doubt,
     fields_of,
     is_literal,
+    is_literal_later,
+    is_own_pattern,
     is_positive,
+    literal_in,
     only,
 )
 from flight_server.engine.leakproof_types import (
+    SCALAR,
     cast_is_safe,
     is_float,
+    is_single,
     is_wrapping,
     literal,
     type_of,
 )
 
 COMPARISONS = frozenset(
-    {"Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq", "IsDistinctFrom", "IsNotDistinctFrom", "And", "Or"}
+    {"Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq", "IsDistinctFrom", "IsNotDistinctFrom"}
 )
+LOGICAL = frozenset({"And", "Or"})
 WRAPPING = frozenset({"Plus", "Minus", "Multiply"})
 DIVIDING = frozenset({"Divide", "Modulo"})
 BITWISE = frozenset({"BitwiseAnd", "BitwiseOr"})
-MATCHING = frozenset({"RegexMatch", "RegexIMatch", "RegexNotMatch", "RegexNotIMatch"})
+MATCHING = frozenset({"RegexMatch"})
 _DEPTH_MAX = 200
+PATTERN_BYTES_MAX = 1024
 
 
 class Expressions:
@@ -84,7 +91,7 @@ def _of_literal(_: Expressions, content: bytes) -> Kind:
 
 
 def _of_placeholder(*_: object) -> Kind:
-    return None
+    return SCALAR
 
 
 def _of_truth(look: Expressions, content: bytes) -> Kind:
@@ -102,9 +109,9 @@ def _of_binary(look: Expressions, content: bytes) -> Kind:
     fields = fields_of(content, {1, 3})
     operands, operator = fields[1], fields[3][0].decode()
     kinds = look.each(operands)
-    if operator in COMPARISONS:
+    if operator in LOGICAL or (operator in COMPARISONS and all(map(is_single, kinds))):
         return pa.bool_()
-    if operator in MATCHING and all(map(is_literal, operands[1:])):
+    if operator in MATCHING and all(map(is_own_pattern, operands[1:])):
         return pa.bool_()
     is_one = len(set(kinds)) == 1
     is_safe = (
@@ -118,26 +125,34 @@ def _of_binary(look: Expressions, content: bytes) -> Kind:
 
 def _of_between(look: Expressions, content: bytes) -> Kind:
     fields = fields_of(content, {1, 2, 3, 4})
-    look.each([*fields[1], *fields[3], *fields[4]])
-    return pa.bool_()
+    return _compared(look, [*fields[1], *fields[3], *fields[4]])
 
 
 def _of_in_list(look: Expressions, content: bytes) -> Kind:
     fields = fields_of(content, {1, 2, 3})
-    look.each([*fields[1], *fields.get(2, [])])
-    return pa.bool_()
+    return _compared(look, [*fields[1], *fields.get(2, [])])
+
+
+def _compared(look: Expressions, messages: list[bytes]) -> Kind:
+    return pa.bool_() if all(map(is_single, look.each(messages))) else doubt()
 
 
 def _of_like(look: Expressions, content: bytes) -> Kind:
     fields = fields_of(content, {1, 2, 3, 4})
     look.check(fields[2][0])
-    return pa.bool_() if is_literal(fields[3][0]) else doubt()
+    pattern = literal_in(fields[3][0])
+    # A pattern that is too large for the engine fails where there is a row to match.
+    is_small = pattern is not None and pattern.size <= PATTERN_BYTES_MAX
+    return pa.bool_() if is_small or is_literal_later(fields[3][0]) else doubt()
 
 
 def _of_case(look: Expressions, content: bytes) -> Kind:
     fields = fields_of(content, {1, 2, 3})
     branches = [fields_of(each, {1, 2}) for each in fields[2]]
-    look.each([*fields.get(1, []), *(branch[1][0] for branch in branches)])
+    conditions = [branch[1][0] for branch in branches]
+    if 1 in fields:
+        _compared(look, [*fields[1], *conditions])
+    look.each(conditions)
     made = [branch[2][0] for branch in branches] + fields.get(3, [])
     return common(look.each(made))
 
@@ -235,6 +250,5 @@ _RULES: Mapping[int, Rule] = {
     30: _of_truth,  # IS NOT UNKNOWN
     31: _of_like,
     32: _of_like,  # ILIKE
-    33: _of_like,  # SIMILAR TO
     PLACEHOLDER: _of_placeholder,
 }

@@ -15,27 +15,45 @@ from flight_server.engine.leakproof_reading import (
     calls,
     common,
     doubt,
-    is_literal,
+    is_one_of,
+    is_own_pattern,
     literal_in,
 )
-from flight_server.engine.leakproof_types import is_float, is_wrapping
+from flight_server.engine.leakproof_types import SCALAR, is_float, is_single, is_wrapping
 from flight_server.sql.networks import REPLACEMENTS
 
 # A text cannot become too long by parts as short as these.
 SHORT_BYTES_MAX = 1024
 SHORT_CHARACTERS_MAX = 64
+# Other words would be noticed where there is a row to be asked, and only there.
+DIGESTS = frozenset({"blake2b", "blake2s", "blake3", "md5", "sha224", "sha256", "sha384", "sha512"})
+DATE_PARTS = frozenset(
+    {"year", "quarter", "month", "week", "day", "dow", "doy", "hour", "minute", "second"}
+)
 FunctionRule = Callable[[Look, list[bytes]], Kind]
 
 
 def _any(look: Look, arguments: list[bytes]) -> Kind:
-    """Look at a function that works on every value."""
+    """Look at a function that gives a single value for every value."""
+    look.each(arguments)
+    return SCALAR
+
+
+def _made(look: Look, arguments: list[bytes]) -> Kind:
+    """Look at one that gives a value with parts."""
     look.each(arguments)
     return None
 
 
 def _first(look: Look, arguments: list[bytes]) -> Kind:
-    """Look at one that works on every value and gives one of its arguments."""
+    """Look at one that gives one of its arguments."""
     return common(look.each(arguments))
+
+
+def _least(look: Look, arguments: list[bytes]) -> Kind:
+    """Look at one that gives one of its arguments and compares them for that."""
+    kinds = look.each(arguments)
+    return common(kinds) if all(map(is_single, kinds)) else doubt()
 
 
 def _one(look: Look, arguments: list[bytes]) -> Kind:
@@ -61,7 +79,7 @@ def _concat(look: Look, arguments: list[bytes]) -> Kind:
     if len(long) > 1 or any(calls(each, "concat") for each in arguments):
         raise Doubt
     look.each(arguments)
-    return None
+    return SCALAR
 
 
 def _is_short(message: bytes) -> bool:
@@ -77,20 +95,20 @@ def _is_short(message: bytes) -> bool:
 
 def _encode(look: Look, arguments: list[bytes]) -> Kind:
     """Look at the spelling of a digest; that of a text could be spelled again and again."""
-    if not calls(arguments[0], "digest"):
+    if not (calls(arguments[0], "digest") and is_one_of(arguments[1], {"hex", "base64"})):
         raise Doubt
     return _any(look, arguments)
 
 
 def _digest(look: Look, arguments: list[bytes]) -> Kind:
-    return _any(look, arguments) if is_literal(arguments[1]) else doubt()
+    return _any(look, arguments) if is_one_of(arguments[1], DIGESTS) else doubt()
 
 
 def _date_part(look: Look, arguments: list[bytes]) -> Kind:
     """Look at a part of a time: of one beyond the calendar it is NULL."""
     kind = look.check(arguments[1])
     known = kind is not None and (pa.types.is_timestamp(kind) or pa.types.is_date32(kind))
-    return None if known and is_literal(arguments[0]) else doubt()
+    return SCALAR if known and is_one_of(arguments[0], DATE_PARTS) else doubt()
 
 
 def _get_field(look: Look, arguments: list[bytes]) -> Kind:
@@ -107,7 +125,7 @@ def _get_field(look: Look, arguments: list[bytes]) -> Kind:
 
 def _regexp(look: Look, arguments: list[bytes]) -> Kind:
     look.check(arguments[0])
-    return pa.bool_() if all(map(is_literal, arguments[1:])) else doubt()
+    return pa.bool_() if all(map(is_own_pattern, arguments[1:])) else doubt()
 
 
 def _regexp_replace(look: Look, arguments: list[bytes]) -> Kind:
@@ -129,15 +147,15 @@ FUNCTIONS: Mapping[str, FunctionRule] = {
     "ends_with": _any,
     "floor": _rounding,
     "get_field": _get_field,
-    "greatest": _first,
+    "greatest": _least,
     "isnan": _any,
-    "least": _first,
+    "least": _least,
     "keyed": _any,  # as pseudonym
     "left": _cutting,
     "lower": _one,
     "ltrim": _one,
-    "named_struct": _any,
-    "nullif": _first,
+    "named_struct": _made,
+    "nullif": _least,
     "octet_length": _any,
     # Functions of our own, see ``engine.redaction``: nobody else can name one.
     "pseudonym": _any,

@@ -5,12 +5,14 @@ Field numbers are those of ``datafusion.proto``, messages ``LogicalExprNode`` an
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Protocol
 
 import pyarrow as pa
 
-from flight_server.engine.leakproof_types import Literal, literal
+from flight_server.engine.leakproof_types import SCALAR, Literal, is_single, literal
 from flight_server.engine.protobuf import contents
+from flight_server.sql.networks import PATTERNS
 
 # The type of an expression, None where it is not known.
 Kind = pa.DataType | None
@@ -57,8 +59,10 @@ def fields_of(message: bytes, known: set[int]) -> dict[int, list[Any]]:
 
 
 def common(kinds: list[Kind]) -> Kind:
-    """Return the type that all of these are of."""
-    return kinds[0] if len(set(kinds)) == 1 else None
+    """Return the type that all of these are of, as far as it is known."""
+    if len(set(kinds)) == 1:
+        return kinds[0]
+    return SCALAR if all(map(is_single, kinds)) else None
 
 
 def literal_in(message: bytes) -> Literal | None:
@@ -72,6 +76,23 @@ def literal_in(message: bytes) -> Literal | None:
 def is_literal(message: bytes) -> bool:
     """Whether an expression is a literal or a parameter, which becomes one."""
     return only(message)[0] == PLACEHOLDER or literal_in(message) is not None
+
+
+def is_literal_later(message: bytes) -> bool:
+    """Whether an expression is a parameter: the plan that runs has a value in its place."""
+    return only(message)[0] == PLACEHOLDER
+
+
+def is_own_pattern(message: bytes) -> bool:
+    """Whether an expression is a regular expression of ours, which is none that is wrong."""
+    found = literal_in(message)
+    return found is not None and found.value in PATTERNS
+
+
+def is_one_of(message: bytes, words: Container[str]) -> bool:
+    """Whether an expression is one of these words, in small letters."""
+    found = literal_in(message)
+    return found is not None and isinstance(found.value, str) and found.value.lower() in words
 
 
 def is_positive(message: bytes) -> bool:

@@ -47,8 +47,11 @@ _INTEGERS = {
     11: pa.uint64(),
 }
 _FLOATS = {12: pa.float32(), 13: pa.float64()}
-_BYTES = 30
+# Other literals of types whose values have an order: bool, dates, times, decimals, bytes.
+_SCALARS = frozenset({1, 14, 15, 20, 21, 22, 26, 28, 29, 30, 34, 39})
 _NULL = 33
+# Stands for the type of single values that is of no more interest.
+SCALAR: pa.DataType = pa.null()
 # The stubs know literals only.
 _timestamp: Any = pa.timestamp
 _SIGN_BIT = 1 << 63
@@ -79,8 +82,9 @@ def literal(message: bytes) -> Literal:
         value = content - 2 * _SIGN_BIT if content >= _SIGN_BIT and number < 8 else content
         return Literal(_INTEGERS[number], value, size)
     if number == _NULL and isinstance(content, bytes):
-        return Literal(type_of(content), None, size, is_null=True)
-    return Literal(_FLOATS.get(number), None, size)
+        return Literal(type_of(content) or SCALAR, None, size, is_null=True)
+    other = SCALAR if number in _SCALARS else None
+    return Literal(_FLOATS.get(number, other), None, size)
 
 
 def type_of(message: bytes) -> pa.DataType | None:
@@ -97,6 +101,16 @@ def type_of(message: bytes) -> pa.DataType | None:
         parts = dict(contents(content))
         return pa.decimal128(int(parts.get(3, 0)), int(parts.get(4, 0)))
     return _ARROW_TYPES.get(number)
+
+
+def is_single(kind: pa.DataType | None) -> bool:
+    """Whether values of this type can be compared, as not all lists, maps and structs can."""
+    return kind is not None and not pa.types.is_nested(kind) and not pa.types.is_interval(kind)
+
+
+def is_text(kind: pa.DataType | None) -> bool:
+    """Whether these are texts."""
+    return kind in _TEXT_KINDS
 
 
 def is_wrapping(kind: pa.DataType | None) -> bool:

@@ -19,6 +19,7 @@ _IPV6_STARTS = (
 _TO_NETWORK = ("[0-9]+$", f"0/{NETWORK_BITS[0]}")
 _TO_NETWORKS6 = tuple((start, f"\\1::/{NETWORK_BITS[1]}") for start in _IPV6_STARTS)
 _SHORTENED = ("(:0)+::", "::")
+PATTERNS = frozenset({_IPV4, *_IPV6_STARTS})
 REPLACEMENTS = frozenset({_TO_NETWORK, *_TO_NETWORKS6, _SHORTENED})
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -14,15 +16,16 @@ from flight_server.engine.leakproof_expressions import (
     BITWISE,
     COMPARISONS,
     DIVIDING,
+    LOGICAL,
     MATCHING,
     WRAPPING,
     Expressions,
 )
 from flight_server.engine.leakproof_functions import AGGREGATES, FUNCTIONS, WINDOWS
 from flight_server.engine.leakproof_reading import Doubt
-from flight_server.engine.leakproof_types import cast_is_safe, literal, type_of
+from flight_server.engine.leakproof_types import cast_is_safe, is_single, literal, type_of
 from flight_server.engine.protobuf import contents, delimited
-from flight_server.sql.networks import network
+from flight_server.sql.networks import PATTERNS, network
 
 
 def whole(kind: Any) -> Any:
@@ -74,7 +77,7 @@ EXPRESSIONS: dict[str, list[str]] = {
     "Eq": ["i64 = 0", "s = 'x'", "f64 = 1", "i64 = f64", "i32 = i64", "i64 = dec", "u64 = i64"],
     "NotEq": ["b <> X'ff'", "bo <> true"],
     "Lt": ["d < DATE '2020-01-01'", "us < '2020-01-01'", "tz < now()"],
-    "LtEq": ["f32 <= f64", "st <= st"],
+    "LtEq": ["f32 <= f64"],
     "Gt": ["dec > dec", "small > 1.5", "i8 > 100000"],
     "GtEq": ["u8 >= 255"],
     "IsDistinctFrom": ["s IS DISTINCT FROM 'x'"],
@@ -88,10 +91,7 @@ EXPRESSIONS: dict[str, list[str]] = {
     "Modulo": ["i64 % 7", "f64 % 0"],
     "BitwiseAnd": ["i64 & 3", "i8 & i8"],
     "BitwiseOr": ["u64 | u64"],
-    "RegexMatch": ["s ~ '(a|b)*c?$'"],
-    "RegexIMatch": ["s ~* 'ss'"],
-    "RegexNotMatch": ["s !~ '^[^x]+.$'"],
-    "RegexNotIMatch": ["s !~* '\\u0131'"],
+    "RegexMatch": [f"s ~ '{pattern}'" for pattern in sorted(PATTERNS)],
     "negative": ["-i64", "-i8", "-f64"],
     "null and truth": [
         "s IS NULL", "st IS NOT NULL", "NOT bo", "bo IS TRUE", "bo IS NOT TRUE", "bo IS FALSE",
@@ -99,7 +99,9 @@ EXPRESSIONS: dict[str, list[str]] = {
     ],
     "between": ["i64 BETWEEN -1 AND i8", "s NOT BETWEEN 'a' AND 'b'"],
     "in": ["i64 IN (1, 2, 3, 4, 5, 6, 7, 8)", "s NOT IN ('a', 'b', NULL)", "f64 IN (1.0, i64)"],
-    "like": ["s LIKE '%\\%'", "s NOT LIKE '_x%'", "s ILIKE '%SS%'", "s SIMILAR TO 'a|b'"],
+    "like": ["s LIKE '%\\%'", "s NOT LIKE '_x%'", "s ILIKE '%SS%'",
+             *(f"s {like} '{part * (1000 // len(part))}'" for like in ("LIKE", "ILIKE")
+               for part in ("_", "%a", "%_", "s", "\\%"))],
     "case": ["CASE WHEN i64 > 0 THEN s ELSE 'x' END", "CASE s WHEN 'x' THEN 1 WHEN '' THEN 2 END"],
     "cast": ["CAST(i32 AS BIGINT)", "CAST(i64 AS DOUBLE)", "CAST(f64 AS VARCHAR)"],
     "btrim": ["btrim(s)"], "ltrim": ["ltrim(s)"], "rtrim": ["rtrim(s)"],
@@ -120,7 +122,7 @@ EXPRESSIONS: dict[str, list[str]] = {
     "concat": ["concat(left(s, 2), 'x', right(s, 2))", "concat('x', s)"],
     "digest": ["digest(s, 'blake3')", "digest(b, 'sha256')"],
     "encode": ["encode(digest(s, 'blake3'), 'hex')"],
-    "regexp_like": ["regexp_like(s, '^1+')"],
+    "regexp_like": [f"regexp_like(s, '{pattern}')" for pattern in sorted(PATTERNS)],
     "regexp_replace": [network("s")],
     # These are made of values beyond all calendars in test_redaction.
     "keyed": [], "pseudonym": [], "rounded_down": [],
@@ -190,7 +192,7 @@ def test_leakproof_aggregates_and_windows_work_on_every_value(
 
 
 def test_every_entry_is_tried() -> None:
-    operators = COMPARISONS | WRAPPING | DIVIDING | BITWISE | MATCHING
+    operators = COMPARISONS | LOGICAL | WRAPPING | DIVIDING | BITWISE | MATCHING
     assert operators | set(FUNCTIONS) <= set(EXPRESSIONS)
     assert set(AGGREGATES) == set(AGGREGATIONS)
     assert set(WINDOWED) == WINDOWS
@@ -231,6 +233,9 @@ def _nodes(plan: Any) -> list[str]:
     return [type(plan.to_variant()).__name__, *inner]
 
 
+STRUCT = "named_struct('a', i64, 'b', s)"
+
+
 @pytest.mark.parametrize(
     "sql",
     [
@@ -251,6 +256,16 @@ def _nodes(plan: Any) -> list[str]:
             *("sum(i64) FILTER (WHERE CAST(s AS INT) = 1)", "min(CAST(s AS INT))"),
             "first_value(s ORDER BY CAST(s AS INT))",
             *("lag(i64) OVER (ORDER BY CAST(s AS INT))", "rank() OVER (PARTITION BY 1 / i64)"),
+            *("s ~ 'a|b'", "s SIMILAR TO 'a'", "regexp_like(s, 'a|b')", "s !~ 'a|b'"),
+            *("date_part('epoch', us)", "digest(s, 'x')", "encode(digest(s, 'md5'), 'x')"),
+            *(
+                f"st = {STRUCT}",
+                f"st IN ({STRUCT})",
+                "nullif(st, st)",
+                "greatest(st, st)",
+                f"st BETWEEN {STRUCT} AND st",
+            ),
+            *("CASE st WHEN st THEN 1 END", f"s LIKE '{'_' * 1025}'"),
             "sum(i64) OVER (ORDER BY i64 RANGE BETWEEN 1 PRECEDING AND CURRENT ROW)",
             "sum(i64) FILTER (WHERE CAST(s AS INT) = 1) OVER ()",
         )
@@ -308,6 +323,29 @@ def test_literals_are_read_as_they_are_written(value: object, kind: Any) -> None
     assert isinstance(content, bytes)
     found = literal(content)
     assert (found.type, found.value, found.is_null) == (kind, value, False)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        True,
+        date(2026, 1, 1),
+        datetime(2026, 1, 1, tzinfo=UTC),
+        Decimal("1.5"),
+        b"x",
+        time(1, 2),
+        1.5,
+        None,
+    ],
+)
+def test_single_literals_can_be_compared(value: object) -> None:
+    ((_, content),) = contents(lit(value).to_bytes())
+    assert isinstance(content, bytes)
+    assert is_single(literal(content).type)
+    for many in (pa.scalar([1]), pa.scalar({"a": 1})):
+        ((_, content),) = contents(lit(many).to_bytes())
+        assert isinstance(content, bytes)
+        assert not is_single(literal(content).type)
 
 
 def test_what_nobody_has_heard_of_is_a_doubt() -> None:
