@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
 from flight_server.catalog.folders import Kind, is_name
 from flight_server.catalog.registry import AnyView, Entry, Registry
 from flight_server.catalog.rulebook import Narrowing
 from flight_server.catalog.safe_views import SafeViews, StoredSafeView
 from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
+from flight_server.engine.base import (
+    TEMPORARY_BUCKET,
+    FileGroup,
+    FileScan,
+    GovernedTable,
+    KeyFilter,
+    Pin,
+    ProviderScan,
+    RowScan,
+    TableScan,
+)
 from flight_server.errors import (
     InvalidRequest,
     LakeflightError,
@@ -21,6 +33,8 @@ from flight_server.errors import (
     PermissionDenied,
     Unsupported,
 )
+from flight_server.service import audit_views, information_schema
+from flight_server.service.browse import Browser
 from flight_server.service.hidden_keys import HiddenKeys, KeyStores
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.narrowing import EVERYTHING, Narrowed, Narrower
@@ -45,20 +59,6 @@ from policies.names import Principal, TableRef
 from policies.purposes import GROUP_ROWS_MIN
 from policies.records import AUDIT_LOG
 from policies.rules import Grant
-
-from flight_server.engine.base import (
-    TEMPORARY_BUCKET,
-    FileGroup,
-    FileScan,
-    GovernedTable,
-    KeyFilter,
-    Pin,
-    ProviderScan,
-    RowScan,
-    TableScan,
-)
-from flight_server.service import audit_views, information_schema
-from flight_server.service.browse import Browser
 
 _MADE_ANEW = "information_schema"
 _NO_RECORDS = "no records"
