@@ -24,6 +24,7 @@ from flight_server.engine.leakproof_reading import (
     fields_of,
     is_literal,
     is_literal_later,
+    is_null,
     is_own_pattern,
     is_positive,
     literal_in,
@@ -154,7 +155,9 @@ def _of_case(look: Expressions, content: bytes) -> Kind:
         _compared(look, [*fields[1], *conditions])
     look.each(conditions)
     made = [branch[2][0] for branch in branches] + fields.get(3, [])
-    return common(look.each(made))
+    kinds = look.each(made)
+    # A NULL is of the type of the others.
+    return common([kind for kind, each in zip(kinds, made, strict=True) if not is_null(each)])
 
 
 def _of_cast(look: Expressions, content: bytes) -> Kind:

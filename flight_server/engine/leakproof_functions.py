@@ -39,10 +39,14 @@ def _any(look: Look, arguments: list[bytes]) -> Kind:
     return SCALAR
 
 
-def _made(look: Look, arguments: list[bytes]) -> Kind:
-    """Look at one that gives a value with parts."""
-    look.each(arguments)
-    return None
+def _struct(look: Look, arguments: list[bytes]) -> Kind:
+    """Look at a struct, whose fields are each a name and a value."""
+    kinds = look.each(arguments[1::2])
+    names = [found.value if (found := literal_in(each)) else None for each in arguments[::2]]
+    if not all(isinstance(name, str) for name in names):
+        raise Doubt
+    known = [(str(name), kind) for name, kind in zip(names, kinds, strict=True) if kind is not None]
+    return pa.struct([pa.field(name, kind) for name, kind in known])
 
 
 def _first(look: Look, arguments: list[bytes]) -> Kind:
@@ -154,7 +158,7 @@ FUNCTIONS: Mapping[str, FunctionRule] = {
     "left": _cutting,
     "lower": _one,
     "ltrim": _one,
-    "named_struct": _made,
+    "named_struct": _struct,
     "nullif": _least,
     "octet_length": _any,
     # Functions of our own, see ``engine.redaction``: nobody else can name one.

@@ -78,6 +78,12 @@ def is_literal(message: bytes) -> bool:
     return only(message)[0] == PLACEHOLDER or literal_in(message) is not None
 
 
+def is_null(message: bytes) -> bool:
+    """Whether an expression is NULL."""
+    found = literal_in(message)
+    return found is not None and found.is_null
+
+
 def is_literal_later(message: bytes) -> bool:
     """Whether an expression is a parameter: the plan that runs has a value in its place."""
     return only(message)[0] == PLACEHOLDER

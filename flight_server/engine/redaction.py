@@ -97,7 +97,7 @@ class _Redactor:
             part_text = f"{text}[{literal(field.name)}]"
             fields.append((field.name, self.within(part, part_text, field.type, inner)))
         # A NULL made of the struct itself would keep what is in it, for whoever asks for a field.
-        return _unless_null(value, f.named_struct(fields), nullable(kind))
+        return _unless_null(value, f.named_struct(fields))
 
     def _hashed(self, value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
         """Return a pseudonym: who lacks the key can neither make nor reverse it.
@@ -114,17 +114,13 @@ class _Redactor:
         return udf(convert, [pa.binary()], kind, "immutable", "pseudonym")(digest)
 
 
-def _unless_null(value: Expr, made: Expr, kind: pa.DataType) -> Expr:
-    return f.when(value.is_null(), _null(kind)).otherwise(made)
-
-
-def _null(kind: pa.DataType) -> Expr:
-    # Not all types have a literal.
-    return Expr.literal(pa.scalar(None, pa.null())).cast(kind)
+def _unless_null(value: Expr, made: Expr) -> Expr:
+    return f.when(value.is_not_null(), made).end()
 
 
 def _nothing(_: Expr, kind: pa.DataType, __: Redaction) -> Expr:
-    return _null(nullable(kind))
+    # Not all types have a literal.
+    return Expr.literal(pa.scalar(None, pa.null())).cast(nullable(kind))
 
 
 def _masked(value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
@@ -137,7 +133,7 @@ def _masked(value: Expr, kind: pa.DataType, redaction: Redaction) -> Expr:
         start, end = (lit(n) for n in (redaction.keep_prefix, redaction.keep_suffix))
         parts = f.concat(f.left(value, start), stars, f.right(value, end))
         made = f.when(f.char_length(value) >= lit(2 * kept), parts).otherwise(stars)
-    return _unless_null(value, made, kind)
+    return _unless_null(value, made)
 
 
 def _generalised(value: Expr, kind: Any, redaction: Redaction) -> Expr:

@@ -72,6 +72,7 @@ def ctx() -> SessionContext:
     return made
 
 
+STRUCT = "named_struct('a', i64, 'b', s)"
 PARTS = ("year", "month", "day", "hour", "week")
 EXPRESSIONS: dict[str, list[str]] = {
     "Eq": ["i64 = 0", "s = 'x'", "f64 = 1", "i64 = f64", "i32 = i64", "i64 = dec", "u64 = i64"],
@@ -117,7 +118,8 @@ EXPRESSIONS: dict[str, list[str]] = {
     "isnan": ["isnan(f64)"],
     "date_part": [f"extract({part} from {name})" for part in PARTS
                   for name in ("us", "ns", "tz", "sec", "ms")] + ["extract(year from d)"],
-    "get_field": ["st['a']", "st['a'] + 1", "st['b'] = 'x'"],
+    "get_field": ["st['a']", "st['a'] + 1", "st['b'] = 'x'", f"{STRUCT}['a'] + 1 = 2",
+                  f"(CASE WHEN i64 IS NOT NULL THEN {STRUCT} END)['b'] = 'x'"],
     "named_struct": ["named_struct('x', s, 'y', i64)"],
     "concat": ["concat(left(s, 2), 'x', right(s, 2))", "concat('x', s)"],
     "digest": ["digest(s, 'blake3')", "digest(b, 'sha256')"],
@@ -231,9 +233,6 @@ def test_leakproof_nodes(ctx: SessionContext, node: str, sql: str) -> None:
 def _nodes(plan: Any) -> list[str]:
     inner = [name for each in plan.inputs() for name in _nodes(each)]
     return [type(plan.to_variant()).__name__, *inner]
-
-
-STRUCT = "named_struct('a', i64, 'b', s)"
 
 
 @pytest.mark.parametrize(
