@@ -100,7 +100,7 @@ def _governed(figures: Figures) -> list[Goal]:
     """Return the claims on what rules cost."""
     bounds = {
         "one order through a row filter, p50 ÷ raw": (governed.POINT, 1.2),
-        "a range of dates through a row filter, p50 ÷ raw": (governed.RANGE, 1.2),
+        "a range of keys through a row filter, p50 ÷ raw": (governed.RANGE, 1.2),
         "export of lineitem through masks, time ÷ raw": (governed.EXPORT, 1.5),
         "one order with 100,000 tombstones, p50 ÷ raw": (governed.TOMBSTONE_POINT, 1.5),
         "export of lineitem with 100,000 tombstones, time ÷ raw": (governed.TOMBSTONE_EXPORT, 1.3),
