@@ -55,13 +55,13 @@ class Attack:
 def attacks(case: Case, *, is_full: bool) -> Iterator[Attack]:
     """Return every shape on every target of a case, and on the first one in the other ways too.
 
-    Unless ``is_full``, each of the other ways takes a third of the shapes, the next one others.
+    Unless ``is_full``, each of the other ways takes a quarter of the shapes, the next one others.
     """
     for number, target in enumerate(case.targets):
         for turn, way in enumerate(WAYS):
             if turn and number and not is_full:
                 continue
-            shapes = SHAPES if is_full or not turn else SHAPES[turn % 3 :: 3]
+            shapes = SHAPES if is_full or not turn else SHAPES[turn % 4 :: 4]
             for shape in shapes:
                 yield Attack(case, way, target, shape)
 
