@@ -29,6 +29,7 @@ class Way:
     is_bound: bool = False
     is_early: bool = False
     is_repeated: bool = False
+    is_explained: bool = False
 
 
 WAYS = (
@@ -39,6 +40,8 @@ WAYS = (
     Way("version", state="by_version"),
     Way("time", state="by_time"),
     Way("old ticket", state="by_version", is_early=True),
+    Way("raw", state="raw"),
+    Way("explain", is_explained=True),
 )
 
 
@@ -59,11 +62,16 @@ def attacks(case: Case, *, is_full: bool) -> Iterator[Attack]:
     """
     for number, target in enumerate(case.targets):
         for turn, way in enumerate(WAYS):
-            if turn and number and not is_full:
+            if (turn and number and not is_full) or not _fits(way, case):
                 continue
             shapes = SHAPES if is_full or not turn else SHAPES[turn % 4 :: 4]
             for shape in shapes:
                 yield Attack(case, way, target, shape)
+
+
+def _fits(way: Way, case: Case) -> bool:
+    """Whether what is left is what must come: not of rows that are only hidden by tombstones."""
+    return way.state != "raw" or (case.asked == "g" and case.rules.tombstones is None)
 
 
 class Attacker:
@@ -92,7 +100,7 @@ class Attacker:
         governed, left = self.asked(attack, shape)
         if not governed.is_clean():
             return False
-        if governed.said == left.said or self._case.is_grouped:
+        if governed.said == left.said or self._case.is_grouped or attack.way.is_explained:
             return True
         if attack.way.is_early and attack.case.rules.views and governed.said[0] == "conflict":
             return True  # a view that was changed ends what was begun before
@@ -104,6 +112,9 @@ class Attacker:
     def asked(self, attack: Attack, shape: str) -> tuple[Outcome, Outcome]:
         """Return what comes of the governed table, and of what is left."""
         key = (attack.way.state, attack.way.is_bound, attack.target, shape)
+        if attack.way.is_explained:
+            explained = self._ask(attack, shape, GOVERNED)
+            return explained, explained
         if key not in self._left:
             self._left[key] = self._ask(attack, shape, LEFT)
         return self._ask(attack, shape, GOVERNED), self._left[key]
@@ -118,7 +129,8 @@ class Attacker:
         name = self._world.name(self._case, attack.way.state, schema)
         if attack.way.is_bound:
             return with_parameters(shape, name, attack.target)
-        return filled(shape, name, attack.target), []
+        sql = filled(shape, name, attack.target)
+        return (f"EXPLAIN VERBOSE {sql}" if attack.way.is_explained else sql), []
 
     def _ask(
         self, attack: Attack, shape: str, schema: str, *, who: Principal | None = None

@@ -30,6 +30,8 @@ from tests.leaks.rows import SCHEMA
 from tests.leaks.searching import Outcome
 
 STATES = ("newest", "by_version", "by_time")
+# The table without its tombstones, for those who may see them.
+RAW = "raw"
 
 
 class World:
@@ -69,7 +71,7 @@ class World:
 
     def name(self, case: Case, state: str, schema: str = GOVERNED) -> str:
         """Return the name of a state of a table in statements."""
-        return self._names[schema, case.name][STATES.index(state)]
+        return self._names[schema, case.name][(*STATES, RAW).index(state)]
 
     def ask(
         self,
@@ -95,7 +97,7 @@ class World:
         written = (path / "_delta_log" / f"{0:020}.json").stat().st_mtime_ns
         name = case.asked_ref.table
         names = (name, f'"{name}@v0"', f'"{name}@{_time(-(-written // 1_000_000))}"')
-        self._names[schema, case.name] = names
+        self._names[schema, case.name] = (*names, f'"__raw__{name}"')
 
     def _open(self) -> None:
         """Let everybody read everything, and open it so."""
@@ -103,11 +105,16 @@ class World:
         for case in self.cases:
             ref = case.asked_ref
             grants.append(Grant(Privilege.READ, (BUCKET, GOVERNED, ref.table), user=ME.username))
+        grants += [
+            Grant(Privilege.READ_RAW, (BUCKET, schema), user=who.username)
+            for schema in (GOVERNED, LEFT)
+            for who in (ME, FENCED)
+        ]
         for grant in grants:
             self.rules.add(grant, created_by=None)
         self._put_views(view for case in self.cases for view in case.views_before())
         for case in self.cases:
-            for name in self._names[GOVERNED, case.name]:
+            for name in self._names[GOVERNED, case.name][: len(STATES)]:
                 query = Query(f"SELECT * FROM {name}", ME, BUCKET, GOVERNED)
                 self.pins[name] = self.engine.describe(query, is_cancelled=_never).pins
 
