@@ -108,6 +108,21 @@ class Lookup:
         return any(isinstance(scan, GovernedScan | FencedScan) for scan in scans)
 
     @property
+    def key_bytes(self) -> int:
+        """How large the largest set of keys is that tells which rows are there."""
+        scans = (table.scan for table in self.opened.values())
+        return max(
+            (
+                each.keys.nbytes
+                for scan in scans
+                if isinstance(scan, GovernedScan)
+                for narrowing in scan.narrowings
+                for each in narrowing.keys
+            ),
+            default=0,
+        )
+
+    @property
     def is_behind_fence(self) -> bool:
         """Whether a table opened lies behind a fence."""
         return any(

@@ -22,7 +22,12 @@ from flight_server.engine.explain import stand_in
 from flight_server.engine.faults import Stage, translate
 from flight_server.engine.leakproof import is_leakproof
 from flight_server.engine.lookup import Lookup, LookupCatalogs
-from flight_server.engine.session import READ_ONLY, without_filters_from_running
+from flight_server.engine.session import (
+    NO_FILTERS_FROM_RUNNING,
+    READ_ONLY,
+    collecting,
+    with_settings,
+)
 from flight_server.errors import InvalidRequest, LakeflightError, NotFound, Unsupported
 from flight_server.sql.names import quoted
 from flight_server.sql.statements import StatementKind, read_statement
@@ -57,10 +62,12 @@ class ViewPlanner:
             lookup.fence()
             frame = self._whole(plan, lookup)
             optimized = frame.optimized_logical_plan()
+        settings: dict[str, str] = {}
         if lookup.is_behind_fence:
             # A filter that a join or a sort makes as it runs passes the limit that is the fence.
-            frame = without_filters_from_running(self.ctx, frame)
-        return frame, optimized
+            settings.update(NO_FILTERS_FROM_RUNNING)
+        settings.update(collecting(lookup.key_bytes))
+        return (with_settings(self.ctx, frame, settings) if settings else frame), optimized
 
     def _explained(self, plan: Callable[[], DataFrame], lookup: Lookup) -> DataFrame:
         """Return what ``plan`` returns, without anything of tables that hide something."""

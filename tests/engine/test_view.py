@@ -88,6 +88,21 @@ def test_each_narrowing_has_a_fence_of_its_own(house: Session) -> None:
     assert house.values("SELECT * FROM inner") == []
 
 
+def test_many_keys_are_looked_up_without_moving_the_rows(house: Session) -> None:
+    source = house.lake.write("wide", pa.table({"id": pa.array(range(200_000), pa.int64())}))
+    for name, count in (("few", 100), ("many", 100_000)):
+        keys = without("id", pa.array(range(count), pa.int64()))
+        house.lake.add(name, governed(source, narrowing(["id"], keys=[keys])))
+        plan = house.physical_plan(f"SELECT id FROM {name}")
+        assert "mode=CollectLeft" in plan
+        assert "partitioning=Hash" not in plan
+        assert house.values(f"SELECT count(*), min(id) FROM {name}") == [(200_000 - count, count)]
+    # Other queries have the usual settings again.
+    house.lake.add("plain", source)
+    plan = house.physical_plan("SELECT a.id FROM plain a JOIN plain b ON a.id = b.id")
+    assert "mode=Partitioned" in plan
+
+
 def test_null_keys_are_among_none(house: Session) -> None:
     keys = pa.array([1, 9], pa.int64())
     house.lake.add("left", governed(RowScan(ROWS), narrowing(SHOWN, keys=[without("id", keys)])))
