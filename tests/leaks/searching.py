@@ -17,7 +17,7 @@ _DIGITS = NUMBER_DIGITS.encode()
 # Of several values that can be seen and fail, another one may be met first.
 _OF_VALUES = re.compile(r"a division by zero|a function or an operator could|a value (of|could)")
 # What is governed and what is left were written at different moments, in different schemas.
-_TIME = re.compile(r"@2\d{3}-[\dT:.-]+Z")
+_TIME = re.compile(r"@2\d{3}-[\dT:.-]+[Z…]")
 _SCHEMA = re.compile(r"primary\.(main|left)")
 
 
