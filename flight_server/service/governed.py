@@ -17,14 +17,11 @@ from flight_server.catalog.views import View, Views
 from flight_server.clock import Clock, SystemClock
 from flight_server.engine.base import (
     TEMPORARY_BUCKET,
-    FileGroup,
     FileScan,
     GovernedTable,
     KeyFilter,
     Pin,
-    ProviderScan,
     RowScan,
-    TableScan,
 )
 from flight_server.errors import (
     InvalidRequest,
@@ -38,7 +35,7 @@ from flight_server.service.browse import Browser
 from flight_server.service.hidden_keys import HiddenKeys, KeyStores
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.narrowing import EVERYTHING, Narrowed, Narrower
-from flight_server.service.opening import Opener
+from flight_server.service.opening import Opener, scan_of_files
 from flight_server.service.own_bucket import (
     hash_secret,
     open_rulebook,
@@ -111,25 +108,26 @@ class GovernedTables:
             return self._open_view(entry, principal, as_of=as_of, pin=pin)
         if isinstance(entry, StoredSafeView):
             safe = self._safe.open(entry, principal, as_of=as_of, pin=pin)
-            scan = safe.narrowed.scan(self._scan(safe.entry, safe.snapshot))
+            scan = safe.narrowed.scan(self._opener.scan(safe.entry, safe.snapshot))
             return GovernedTable(safe.pin, scan)
         snapshot = self._opener.open(entry, as_of=None if pin else as_of, pin=pin)
         narrowed = self._narrowed(ref, entry, snapshot, principal)
-        scan = narrowed.scan(self._scan(entry, snapshot))
+        scan = narrowed.scan(self._opener.scan(entry, snapshot))
         as_of, stamp = pin.as_of if pin else as_of, snapshot.stamp
         return GovernedTable(Pin(ref, snapshot.version, stamp, as_of, narrowed.stamp), scan)
 
     def files(self, pin: Pin, principal: Principal) -> FileScan:
         """Return the active files of exactly that state of a table, for rewriting some of them.
 
-        They hold what is hidden from this caller as well: see ``engine.base.Tables``. Raises as
-        ``open`` does, PermissionDenied for those who may neither write nor maintain the table, and
-        Unsupported for one whose files do not hold its rows as they are.
+        They hold what is hidden from this caller as well, who may maintain the table and not read
+        it: see ``engine.base.Tables``. Raises as ``open`` does, PermissionDenied for those who may
+        do neither, and Unsupported for one whose files do not hold its rows as they are.
         """
-        entry = self._look_up(principal, pin.ref)
         if not self._browser.may_change(principal, pin.ref):
+            self._look_up(principal, pin.ref)
             raise PermissionDenied(f"you may not change {pin.ref}")
-        if not isinstance(entry, Entry) or entry.kind is not Kind.DELTA:
+        entry = self._look_up_to_rewrite(principal, pin.ref)
+        if entry.kind is not Kind.DELTA:
             raise Unsupported(f"{pin.ref} is no Delta table: its rows cannot be changed")
         snapshot = self._opener.open(entry, pin=pin)
         is_partitioned_finely = (
@@ -142,8 +140,7 @@ class GovernedTables:
                 f"rows of the table {pin.ref} cannot be changed here: it uses column mapping,"
                 " deletion vectors or another feature of its format beyond plain files"
             )
-        groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
-        return FileScan(without_metadata(snapshot.schema), snapshot.partition_columns, groups)
+        return scan_of_files(snapshot)
 
     def purged(self, pin: Pin, scan: FileScan, stamp: int) -> KeyFilter | None:
         """Return which rows of these files are to go for good; see ``engine.base.Tables``."""
@@ -174,6 +171,16 @@ class GovernedTables:
         policy = self._narrowed(ref, entry, snapshot, principal).stamp
         return Pin(ref, snapshot.version, snapshot.stamp, as_of, policy)
 
+    def pin_files(self, ref: TableRef, principal: Principal, *, is_changing: bool) -> Pin:
+        """Name the newest state of a table, all of whose rows are written anew as they are.
+
+        Whoever may maintain the table need not be able to read it. Raises as ``pin`` otherwise.
+        """
+        snapshot = self._opener.open(self._look_up_to_rewrite(principal, ref))
+        if is_changing and self._hidden is not None:
+            self._hidden.settle(ref, snapshot.paths)
+        return Pin(ref, snapshot.version, snapshot.stamp)
+
     def check(self, ref: TableRef, principal: Principal) -> None:
         """Raise NotFound when there is no such table for somebody, or no longer."""
         if ref.schema == INFORMATION_SCHEMA:
@@ -191,8 +198,7 @@ class GovernedTables:
             self._check_made(pin.ref, principal, as_of=None)
             return pin
         entry = self._look_up(principal, _base_of_history(pin.ref) or pin.ref)
-        is_own = pin.ref.bucket == SYSTEM_BUCKET or _base_of_history(pin.ref) is not None
-        if is_own:
+        if pin.ref.bucket == SYSTEM_BUCKET or _base_of_history(pin.ref) is not None:
             return pin
         if isinstance(entry, View):
             return replace(pin, policy=policy_of(self._browser.readable(principal, entry.ref)))
@@ -232,11 +238,18 @@ class GovernedTables:
         )
 
     def _look_up(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
-        if ref.bucket != TEMPORARY_BUCKET:
-            name = parse_raw_name(ref.table)
-            if name is not None:
-                return self._browser.look_up_raw(principal, ref, replace(ref, table=name))
-            return self._browser.look_up(principal, ref)
+        if ref.bucket == TEMPORARY_BUCKET:
+            return self._temporary(ref)
+        if (name := parse_raw_name(ref.table)) is not None:
+            return self._browser.look_up_raw(principal, ref, replace(ref, table=name))
+        return self._browser.look_up(principal, ref)
+
+    def _look_up_to_rewrite(self, principal: Principal, ref: TableRef) -> Entry:
+        if ref.bucket == TEMPORARY_BUCKET:
+            return self._temporary(ref)
+        return self._browser.find_to_rewrite(principal, ref)
+
+    def _temporary(self, ref: TableRef) -> Entry:
         if self._temporary_root is not None and is_name(ref.schema) and is_name(ref.table):
             path = self._temporary_root / ref.schema / ref.table
             if path.is_dir():
@@ -260,7 +273,7 @@ class GovernedTables:
             scan = audit_views.fenced(view.ref, principal, audit_views.nothing())
             return GovernedTable(Pin(view.ref, None, _NO_RECORDS), scan)
         snapshot = self._opener.open(entry, pin=pin)
-        scan = audit_views.fenced(view.ref, principal, self._scan(entry, snapshot))
+        scan = audit_views.fenced(view.ref, principal, self._opener.scan(entry, snapshot))
         return GovernedTable(Pin(view.ref, snapshot.version, snapshot.stamp), scan)
 
     def _open_made(
@@ -278,17 +291,6 @@ class GovernedTables:
             raise self._browser.missing(principal, ref)
         if as_of is not None:
             raise Unsupported("information_schema has no older versions")
-
-    def _scan(self, entry: Entry, snapshot: Snapshot) -> TableScan:
-        schema = without_metadata(snapshot.schema)
-        if snapshot.reading is Reading.NATIVE:
-            groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
-            return FileScan(schema, snapshot.partition_columns, groups)
-        if snapshot.reading is Reading.PROVIDER:
-            return ProviderScan(schema, self._opener.provider(entry, snapshot))
-        if snapshot.reading is Reading.ROWS:
-            return RowScan(self._opener.rows(entry, snapshot))
-        raise Unsupported(f"the table {entry.ref} cannot be read: {snapshot.refusal}")
 
 
 def _base_of_history(ref: TableRef) -> TableRef | None:

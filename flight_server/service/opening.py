@@ -9,9 +9,17 @@ import pyarrow as pa
 from flight_server.catalog.folders import Kind
 from flight_server.catalog.registry import Entry
 from flight_server.clock import Clock
-from flight_server.engine.base import Pin
+from flight_server.engine.base import (
+    FileGroup,
+    FileScan,
+    Pin,
+    ProviderScan,
+    RowScan,
+    TableScan,
+)
 from flight_server.errors import Conflict, InvalidRequest, Unsupported
 from flight_server.sql.names import AsOf
+from flight_server.storage.arrow_types import without_metadata
 from flight_server.storage.delta import scan_provider, scan_rows
 from flight_server.storage.history import history
 from flight_server.storage.parquet import ParquetTables
@@ -42,13 +50,17 @@ class Opener:
             snapshot = self._open_delta(entry, as_of=as_of, pin=pin)
         return _without_secrets(entry, snapshot)
 
-    def provider(self, entry: Entry, snapshot: Snapshot) -> object:
-        """Return the reader of exactly that state, for a table whose reading is PROVIDER."""
-        return scan_provider(str(entry.path.absolute()), snapshot, str(entry.ref))
-
-    def rows(self, entry: Entry, snapshot: Snapshot) -> pa.Table:
-        """Return all rows of exactly that state, for a table whose reading is ROWS."""
-        return scan_rows(str(entry.path.absolute()), snapshot, str(entry.ref))
+    def scan(self, entry: Entry, snapshot: Snapshot) -> TableScan:
+        """Return how exactly that state of a table is read; raises Unsupported when it is not."""
+        where = str(entry.path.absolute())
+        if snapshot.reading is Reading.NATIVE:
+            return scan_of_files(snapshot)
+        if snapshot.reading is Reading.PROVIDER:
+            schema = without_metadata(snapshot.schema)
+            return ProviderScan(schema, scan_provider(where, snapshot, str(entry.ref)))
+        if snapshot.reading is Reading.ROWS:
+            return RowScan(scan_rows(where, snapshot, str(entry.ref)))
+        raise Unsupported(f"the table {entry.ref} cannot be read: {snapshot.refusal}")
 
     def history(self, entry: Entry) -> pa.Table:
         """Return what the log says of a table's versions, newest first, see ``storage.history``.
@@ -85,6 +97,12 @@ class Opener:
         if as_of.time is not None and as_of.version is None:
             return self.delta.at_time(path, as_of.time, name=name)
         raise InvalidRequest("a table is read as of a version or as of a time")
+
+
+def scan_of_files(snapshot: Snapshot) -> FileScan:
+    """Return the files of a state as they lie on the disk."""
+    groups = tuple(FileGroup(each.partition, each.uris) for each in snapshot.file_sets)
+    return FileScan(without_metadata(snapshot.schema), snapshot.partition_columns, groups)
 
 
 def _without_secrets(entry: Entry, snapshot: Snapshot) -> Snapshot:

@@ -118,21 +118,19 @@ class Targets:
             return self._target(request, ref, self._temporary_path(ref))
         entry = self._permits.find_for_write(request.principal, ref)
         if also_reads:
-            try:
-                self._tables.check(ref, request.principal)
-            except NotFound:
-                raise PermissionDenied(
-                    f"to change rows of {ref} you need the right to read them as well"
-                ) from None
+            self._check_reads(request, ref, "change rows of")
         rights = (Privilege.WRITE, Privilege.READ) if also_reads else (Privilege.WRITE,)
         return self._target(request, ref, entry.path, rights=rights)
 
-    def to_maintain(self, request: Request, ref: TableRef) -> Target:
-        """Return a table whose files are to be put in order; raises as ``Permits`` does."""
+    def to_maintain(self, request: Request, ref: TableRef, *, also_reads: bool = False) -> Target:
+        """Return a table whose files are to be put in order; raises as ``to_write`` does."""
         if ref.bucket == TEMPORARY_BUCKET:
             return self._target(request, ref, self._temporary_path(ref))
         path = self._permits.find_for_maintenance(request.principal, ref).path
-        return self._target(request, ref, path, rights=(Privilege.MAINTAIN,))
+        if also_reads:
+            self._check_reads(request, ref, "order the files of")
+        rights = (Privilege.MAINTAIN, Privilege.READ) if also_reads else (Privilege.MAINTAIN,)
+        return self._target(request, ref, path, rights=rights)
 
     def to_create(self, request: Request, ref: TableRef, *, is_temporary: bool = False) -> Target:
         """Return the place of a table that is to be made, whether or not something is there."""
@@ -154,9 +152,16 @@ class Targets:
         """Return who makes a request, looked up anew; raises as ``Standing`` says."""
         return self._standing(request)
 
-    def pin(self, request: Request, target: Target, *, is_changing: bool = True) -> Pin:
-        """Return the newest state of a table, to write rows of it anew unless said otherwise."""
-        return self._tables.pin(target.ref, request.principal, as_of=None, is_changing=is_changing)
+    def pin(self, request: Request, target: Target) -> Pin:
+        """Return the newest state of a table as its caller sees it, to change rows of it."""
+        return self._tables.pin(target.ref, request.principal, as_of=None, is_changing=True)
+
+    def pin_files(self, request: Request, target: Target, *, is_changing: bool = True) -> Pin:
+        """Return the newest state of a table, to write its files anew with the rows as they are.
+
+        The caller need not be able to read them.
+        """
+        return self._tables.pin_files(target.ref, request.principal, is_changing=is_changing)
 
     def terms(self, request: Request, target: Target, schema: pa.Schema) -> Terms:
         """Return what the caller is held to who changes a table of these columns, or makes it."""
@@ -198,6 +203,14 @@ class Targets:
         named = TableRef(bucket, schema, ref.table)
         refuse_temporary(named)
         return named
+
+    def _check_reads(self, request: Request, ref: TableRef, what: str) -> None:
+        try:
+            self._tables.check(ref, request.principal)
+        except NotFound:
+            raise PermissionDenied(
+                f"to {what} {ref} you need the right to read its rows as well"
+            ) from None
 
     def _target(
         self,

@@ -101,7 +101,7 @@ class Upkeep:
         Rows that tombstones hide are removed for good, and the tombstones are done with then.
         ``file_bytes`` is the size that the files aim at, None the one of the settings.
         """
-        target = self._targets.to_maintain(request, command.target)
+        target = self._to_optimize(request, command)
         done = Rewritten()
         for _ in range(PURGE_ROUNDS_MAX):
             work = _Work(request, command, bound, target, file_bytes)
@@ -119,8 +119,13 @@ class Upkeep:
         self, request: Request, command: Optimize, bound: Bound, *, file_bytes: int | None = None
     ) -> Rewritten:
         """Return what ``optimize`` would write again and remove, as the table is now."""
-        target = self._targets.to_maintain(request, command.target)
+        target = self._to_optimize(request, command)
         return self._optimize(_Work(request, command, bound, target, file_bytes, is_dry=True))
+
+    def _to_optimize(self, request: Request, command: Optimize) -> Target:
+        # Whether there is a column, and of what type, is told by ordering by it.
+        also_reads = bool(command.z_order)
+        return self._targets.to_maintain(request, command.target, also_reads=also_reads)
 
     def _optimize(self, work: _Work) -> Rewritten:
         """Do it once; ``tombstones`` None says that more rows came in, which were not asked."""
@@ -131,7 +136,7 @@ class Upkeep:
             terms = self._targets.terms(request, target, head.schema)
             terms.require_as_they_are(work.command.z_order, "order rows by it")
         # Taken after it, so that it holds every file that is chosen.
-        pin = self._targets.pin(request, target, is_changing=not work.is_dry)
+        pin = self._targets.pin_files(request, target, is_changing=not work.is_dry)
         purge = self._purging.of(target.ref, head)
         files = self._chosen(work.command, head, work.file_bytes)
         if not files and purge is None:

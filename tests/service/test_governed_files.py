@@ -52,6 +52,7 @@ def test_files_are_those_of_the_pinned_state(tmp_path: Path) -> None:
         ),
         ([grant(Privilege.READ), grant(Privilege.WRITE)], None),
         ([grant(Privilege.READ), grant(Privilege.MAINTAIN)], None),
+        ([grant(Privilege.MAINTAIN)], None),
     ],
 )
 def test_who_changes_rows_must_read_and_write(

@@ -203,6 +203,27 @@ def test_who_maintains_a_table_may_remove_what_others_hid(
         assert ids(client, name) == without(5)
 
 
+def test_who_maintains_a_table_need_not_read_it(
+    admin: RawClient, own: Server, folder: Path
+) -> None:
+    name = table(folder)
+    hide(admin, name, 5)
+    user = new_user(admin)
+    admin.call("grant.add", privilege="maintain", resource=f"primary.{name}", to={"user": user})
+    with RawClient.connect(own, user, PASSWORD) as client:
+        (dry,) = client.call("table.compact", table=name, dry_run=True)
+        client.fetch(f"OPTIMIZE {name}")
+        client.fetch(f"VACUUM {name} RETAIN 0 HOURS")
+        assert dry["rows_removed"] == 1
+        assert refused(lambda: client.fetch(f"OPTIMIZE {name} ZORDER BY (nowhere)")) == (
+            "permission_denied"
+        )
+        for sql in (f"SELECT * FROM {name}", f"DELETE FROM {name}"):
+            assert refused(lambda: client.fetch(sql)) == "bucket_not_found"  # noqa: B023
+    assert ids(admin, name) == without(5)
+    assert refused(lambda: ids(admin, at(name, 2))) == "version_not_found"
+
+
 def test_vacuum_removes_their_last_traces_and_nothing_comes_back(
     admin: RawClient, folder: Path
 ) -> None:

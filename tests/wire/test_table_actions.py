@@ -20,6 +20,7 @@ RIGHTS = {
     "writer": ["read", "write"],
     "blind": ["write"],
     "keeper": ["read", "maintain"],
+    "janitor": ["maintain"],
 }
 GRANTS = "\n".join(
     f'[[grants]]\nprivilege = "{privilege}"\nresource = "primary.public"\nuser = "{user}"'
@@ -495,6 +496,7 @@ def test_a_table_that_is_not_there(admin: RawClient, action: str, body: dict[str
     [
         ("reader", {"table.history"}),
         ("keeper", {"table.history", "table.compact", "table.z_order", "table.vacuum"}),
+        ("janitor", {"table.compact", "table.vacuum"}),
         ("blind", {"table.append", "table.drop"}),
     ],
 )
@@ -507,11 +509,12 @@ def test_rights_are_those_of_the_statements(
                 limited.call(action, table="t", **body)
                 continue
             code = refused(lambda: limited.call(action, table="t", **body))  # noqa: B023
-            assert code in {"permission_denied", "table_not_found"}, action
+            # Whose only right is to maintain sees nothing.
+            assert code in {"permission_denied", "table_not_found", "bucket_not_found"}, action
         columns = [{"name": "a", "type": "INT"}]
         create = lambda: limited.call("table.create", table="denied", columns=columns)  # noqa: E731
         if user != "blind":
-            assert refused(create) in {"permission_denied", "table_not_found"}
+            assert refused(create) in {"permission_denied", "bucket_not_found"}
     if user != "blind":
         assert rows(client, "SELECT id FROM t ORDER BY id") == [{"id": 1}, {"id": 2}]
 
