@@ -182,11 +182,10 @@ class Browser:
 
     def find_to_rewrite(self, principal: Principal, ref: TableRef) -> Entry:
         """Find a table as ``find`` does, also for somebody who may only maintain it."""
-        is_own = ref.bucket == SYSTEM_BUCKET
-        if is_own or not decide(self._book(), principal, Privilege.MAINTAIN, ref).allowed:
+        may_maintain = decide(self._book(), principal, Privilege.MAINTAIN, ref).allowed
+        found = self._registry.find(ref)
+        if found is None or ref.bucket == SYSTEM_BUCKET or not may_maintain:
             return self.find(principal, ref)
-        if (found := self._registry.find(ref)) is None:
-            raise self.missing(principal, ref)
         return found
 
     def look_up_raw(self, principal: Principal, ref: TableRef, base: TableRef) -> Entry:

@@ -119,9 +119,9 @@ class GovernedTables:
     def files(self, pin: Pin, principal: Principal) -> FileScan:
         """Return the active files of exactly that state of a table, for rewriting some of them.
 
-        They hold what is hidden from this caller as well, who may maintain the table and not read
-        it: see ``engine.base.Tables``. Raises as ``open`` does, PermissionDenied for those who may
-        do neither, and Unsupported for one whose files do not hold its rows as they are.
+        They hold what is hidden from this caller as well: see ``engine.base.Tables``. Raises as
+        ``pin_files`` does, PermissionDenied for those who may neither write nor maintain it, and
+        Unsupported for a table whose files do not hold its rows as they are.
         """
         if not self._browser.may_change(principal, pin.ref):
             self._look_up(principal, pin.ref)
