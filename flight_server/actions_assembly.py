@@ -94,6 +94,7 @@ def _views(
         browser=found.browser,
         registry=found.registry,
         conditions=Conditions(parts.engine, running),
+        attached=found.tables.attached,
     )
 
 

@@ -57,8 +57,8 @@ class ViewPlanner:
             frame = self._explained(plan, lookup)
             return frame, frame.optimized_logical_plan()
         frame = self._whole(plan, lookup)
-        optimized = frame.optimized_logical_plan()
-        if lookup.narrows and not is_leakproof(self.ctx, optimized):
+        optimized = self._leakproof(frame) if lookup.narrows else frame.optimized_logical_plan()
+        if optimized is None:
             lookup.fence()
             frame = self._whole(plan, lookup)
             optimized = frame.optimized_logical_plan()
@@ -68,6 +68,15 @@ class ViewPlanner:
             settings.update(NO_FILTERS_FROM_RUNNING)
         settings.update(collecting(lookup.key_bytes))
         return (with_settings(self.ctx, frame, settings) if settings else frame), optimized
+
+    def _leakproof(self, frame: DataFrame) -> LogicalPlan | None:
+        """Return the best plan of a frame, or None when something in it can fail."""
+        try:
+            optimized = frame.optimized_logical_plan()
+        except Exception:  # noqa: BLE001  said again behind the fence, if it is not of hidden rows
+            # Values of partitions are constants: the planner itself computes with those of all.
+            return None
+        return optimized if is_leakproof(self.ctx, optimized) else None
 
     def _explained(self, plan: Callable[[], DataFrame], lookup: Lookup) -> DataFrame:
         """Return what ``plan`` returns, without anything of tables that hide something."""

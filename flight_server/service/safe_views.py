@@ -12,6 +12,7 @@ from flight_server.catalog.registry import Entry, Registry
 from flight_server.catalog.safe_views import RECURSIVE, SafeViews, StoredSafeView
 from flight_server.engine.redaction_types import check_redaction
 from flight_server.errors import AlreadyExists, InvalidRequest, NotFound, Unavailable
+from flight_server.service.attached import Attached
 from flight_server.service.browse import Browser
 from flight_server.service.conditions import Conditions
 from flight_server.service.permits import Permits
@@ -62,6 +63,7 @@ class ViewRules:
         browser: Browser,
         registry: Registry,
         conditions: Conditions,
+        attached: Attached,
     ) -> None:
         self._stored = stored
         self._permits = permits
@@ -69,12 +71,14 @@ class ViewRules:
         self._browser = browser
         self._registry = registry
         self._conditions = conditions
+        self._attached = attached
 
     def put(self, request: Request, wording: Wording) -> tuple[StoredSafeView, bool]:
         """Store a view, durable, in place of one of its name; return it, and whether it is new.
 
         Raises InvalidRequest, with the place of the mistake, for what cannot be a view, and
-        (``view_recursive``) for one that would be made of itself; AlreadyExists for the name of a
+        (``view_recursive``) for one that would be made of itself, and (``has_policies``) for one
+        that would lose a column which rules on it name; AlreadyExists for the name of a
         table or of an SQL view; NotFound and PermissionDenied as ``Permits`` does; LimitExceeded;
         Unavailable.
         """
@@ -104,6 +108,7 @@ class ViewRules:
             # Planning the filter may have taken a while.
             needs = ((Privilege.MANAGE, ref), (Privilege.MANAGE, base), (Privilege.READ, base))
             self._permits.check_still(self._targets.principal(request), needs)
+            self._check_keeps_columns(view)
 
         shown = _shown_schema(view, schema)
         is_new = stored.put(
@@ -185,6 +190,14 @@ class ViewRules:
         """Return those columns of what a view is to be made of that its maker may read."""
         self._permits.find_for_view(principal, base)
         return self._browser.columns(principal, base)
+
+    def _check_keeps_columns(self, new: SafeView) -> None:
+        """Raise InvalidRequest when rules name a column that the view has and would lose."""
+        kept = {name for name, _ in new.columns}
+        for before in self._views().list(new.ref.bucket):
+            if before.ref == new.ref:
+                lost = [name for name, _ in before.rule.columns if name not in kept]
+                self._attached.check_columns(new.ref, lost)
 
     def _check_free(self, ref: TableRef) -> None:
         """Raise AlreadyExists for a name that means something else."""

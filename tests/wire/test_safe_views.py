@@ -870,6 +870,29 @@ def test_rules_on_the_base_and_on_the_view_hold_through_it(
     assert refused(lambda: admin.call("tombstone.add", table=name, **tombstone)) == "unsupported"
 
 
+def test_a_view_keeps_the_columns_that_rules_on_it_name(folder: Path, admin: RawClient) -> None:
+    base, redaction = orders(folder), {"kind": "null"}
+    shown = ["order_id", "customer", "amount", "note"]
+    name = put(admin, base, shown)
+    above = put(admin, name, ["amount"])
+    admin.call("mask.put", table=name, name="m", column="note", redaction=redaction)
+    admin.call("filter.put", table=name, name="f", filter="customer <> 'x'")
+
+    def put_again(*columns: str) -> None:
+        admin.call("view.put", name=name, base=base, columns=list(columns))
+
+    for lost in ("customer", "amount", "note"):
+        fewer = [each for each in shown if each != lost]
+        with pytest.raises(fl.FlightError, match=f"depends on the column '{lost}'") as caught:
+            put_again(*fewer)
+        assert error_code(caught.value) == "has_policies"
+    put_again("note", "amount", "customer")
+    assert count(admin, name) == count(admin, above) == 10
+    admin.call("mask.drop", table=name, name="m")
+    put_again("amount", "customer")
+    assert count(admin, name) == 10
+
+
 def test_a_bucket_that_is_away_is_not_named(
     folder: Path, agent: RawClient, admin: RawClient
 ) -> None:
