@@ -27,6 +27,7 @@ from flight_server.engine.base import (
     BatchLimits,
     FileScan,
     GovernedTable,
+    KeyFilter,
     Pin,
     RowScan,
     Tables,
@@ -71,6 +72,10 @@ class _Journal:
     def files(self, pin: Pin, principal: Principal) -> FileScan:  # noqa: ARG002  there are none
         """Nothing of it is ever rewritten."""
         raise Unsupported("these rows are no table")
+
+    def purged(self, pin: Pin, scan: FileScan, stamp: int) -> KeyFilter | None:  # noqa: ARG002
+        """Nothing of it ever goes."""
+        return None
 
 
 class FolderLog:
