@@ -20,7 +20,7 @@ from tests.leaks.shapes import SHAPES, filled, with_parameters
 from tests.leaks.world import STATES, World
 
 # Of the shapes on each case, one in so many, another one for each case.
-_EVERY = 13
+_EVERY = 21
 pytestmark = pytest.mark.slow
 
 
