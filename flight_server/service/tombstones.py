@@ -62,7 +62,7 @@ class Tombstones:
     ) -> list[Outcome]:
         """Hide rows, for those who may write the table; see ``KeyedTombstones.add``."""
         hiding = self._found(request, table, (Privilege.WRITE,))
-        self._check_column(request, hiding, column)
+        self._check_sight(request, hiding, column)
         actor = request.principal.username if actor is None else actor
         done = self._keyed.add(hiding, column, values, actor=actor, reason=reason)
         request.record.note(rows=sum(each.status is Status.ADDED for each in done))
@@ -73,7 +73,7 @@ class Tombstones:
     ) -> list[Outcome]:
         """Let rows be seen again, for those who may write the table."""
         hiding = self._found(request, table, (Privilege.WRITE,))
-        self._check_column(request, hiding, self._keyed.state(hiding.ref).key_column)
+        self._check_sight(request, hiding, self._keyed.state(hiding.ref).key_column)
         actor = request.principal.username
         done = self._keyed.remove(hiding, values, actor=actor, reason=reason)
         request.record.note(rows=sum(each.status is Status.REMOVED for each in done))
@@ -82,8 +82,8 @@ class Tombstones:
     def list(self, request: Request, table: str, *, limit: int | None, token: str | None) -> Page:
         """Return tombstones of a table, from behind the one that ``token`` names.
 
-        Those who may change or manage the table, or read what is hidden, and see the key column as
-        it is, learn the keys; others who may read it learn how many there are. Raises
+        Those who may change or manage the table, or read what is hidden, and see all rows and the
+        key column as it is, learn the keys; others who may read it learn how many there are. Raises
         InvalidRequest for a token that is none.
         """
         limit = PAGE_KEYS if limit is None else limit
@@ -122,19 +122,21 @@ class Tombstones:
         if not self._may(request.principal, _SEEING_KEYS, hiding.ref):
             return False
         try:
-            self._check_column(request, hiding, self._keyed.state(hiding.ref).key_column)
+            self._check_sight(request, hiding, self._keyed.state(hiding.ref).key_column)
         except (InvalidRequest, PermissionDenied):
             return False
         return True
 
-    def _check_column(self, request: Request, hiding: Hiding, column: str | None) -> None:
-        """Refuse a key column that the caller does not see as it is.
+    def _check_sight(self, request: Request, hiding: Hiding, column: str | None) -> None:
+        """Refuse who does not see the key column as it is, or some rows only.
 
-        Which rows go, and which keys are there, would tell whoever guesses what is in it.
+        Which rows go, and which keys are there, would tell whoever guesses what is in it, and keys
+        reach rows that a filter hides.
         """
         names = hiding.schema.names
         terms = terms_of(self._book(), request.principal, hiding.ref, names, has_tombstones=False)
         terms.require_as_they_are([] if column is None else [column], "hide rows by it")
+        terms.require_all_rows("say which of its rows are hidden")
 
     def _may(self, principal: Principal, rights: Iterable[Privilege], ref: TableRef) -> bool:
         book = self._book()

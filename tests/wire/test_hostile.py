@@ -9,7 +9,7 @@ import pytest
 
 from tests.lakehouse import write
 from tests.servers import Server, running
-from tests.wire.raw import RawClient
+from tests.wire.raw import RawClient, refused
 from tests.wire.test_policies import PASSWORD, grant, new_user
 
 ZONES = "primary.hr.zones"
@@ -74,3 +74,26 @@ def test_the_planner_tells_nothing_of_hidden_values_of_partitions(
     # They are constants of a plan, with which the planner computes before anything runs.
     found = few.fetch(f"SELECT id FROM {ZONES} WHERE {condition} ORDER BY id")
     assert found["id"].to_pylist() == ids
+
+
+def test_keys_of_tombstones_reach_no_rows_that_a_filter_hides(
+    own: Server, admin: RawClient
+) -> None:
+    user, table = new_user(admin), "primary.hr.people"
+    for privilege in ("read", "write"):
+        grant(admin, user, table, privilege=privilege)
+    key = {"table": table, "row_key_column": "id", "reason": "why not"}
+    admin.call("tombstone.add", **key, row_key_values=[4])
+    admin.call("filter.put", name="part", table=table, filter="id < 3", to={"user": user})
+    with RawClient.connect(own, user, PASSWORD) as client:
+        for call in (
+            lambda: client.call("tombstone.add", **key, row_key_values=[3]),
+            lambda: client.call("tombstone.remove", table=table, row_key_values=[4]),
+        ):
+            assert refused(call) == "permission_denied"
+        (page,) = client.call("tombstone.list", table=table)
+        assert page["count"] == 1
+        assert "tombstones" not in page
+    assert admin.fetch(f"SELECT id FROM {table} ORDER BY id")["id"].to_pylist() == [1, 2, 3]
+    admin.call("tombstone.remove", table=table, row_key_values=[4])
+    admin.call("filter.drop", name="part", table=table)
