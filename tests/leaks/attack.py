@@ -58,14 +58,14 @@ class Attack:
 def attacks(case: Case, *, is_full: bool) -> Iterator[Attack]:
     """Return every shape on the first target of a case by query, and samples of all the rest.
 
-    Other targets take half of the shapes, and other ways a sixth on the first target, each of them
+    Other targets take half of the shapes, and other ways a fifth on the first target, each of them
     others. With ``is_full`` every way takes every shape on every target.
     """
     for number, target in enumerate(case.targets):
         for turn, way in enumerate(WAYS):
             if (turn and number and not is_full) or not _fits(way, case):
                 continue
-            step = 6 if turn else 2 if number else 1
+            step = 5 if turn else 2 if number else 1
             for shape in SHAPES if is_full else SHAPES[(turn + number) % step :: step]:
                 yield Attack(case, way, target, shape)
 
