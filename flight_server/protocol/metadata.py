@@ -17,6 +17,7 @@ from flight_server.protocol.sql_types import SQL_TYPES, ColumnType, column_type
 
 BASE_TABLE = "BASE TABLE"
 VIEW = "VIEW"
+_COMMENT = b"comment"
 
 
 def _required(name: str, kind: pa.DataType) -> pa.Field[Any]:
@@ -213,11 +214,14 @@ def column_metadata(
 
     What the storage keeps in field metadata (column mapping, generation expressions, constraints)
     is not for clients and is dropped, but for the comment of a column, which becomes REMARKS, and
-    for Arrow's extension types. Only for GetTables: on the schema of a result JDBC would show the
+    for Arrow's extension types. The comment of the whole table, for which Flight SQL has no place,
+    is metadata of the schema. Only for GetTables: on the schema of a result JDBC would show the
     remark in place of the column's name.
     """
     names = {"CATALOG_NAME": catalog, "SCHEMA_NAME": db_schema, "TABLE_NAME": table}
-    return pa.schema([_described(field, names, read_only=read_only) for field in schema])
+    comment = (schema.metadata or {}).get(_COMMENT)
+    fields = [_described(field, names, read_only=read_only) for field in schema]
+    return pa.schema(fields, None if comment is None else {_COMMENT: comment})
 
 
 def result_metadata(schema: pa.Schema) -> pa.Schema:
@@ -229,7 +233,7 @@ def _described(
     field: pa.Field[Any], names: Mapping[str, str | None], *, read_only: bool
 ) -> pa.Field[Any]:
     kind = column_type(field.type)
-    comment = (field.metadata or {}).get(b"comment")
+    comment = (field.metadata or {}).get(_COMMENT)
     entries: dict[str, str | None] = {
         **names,
         **_width(kind),

@@ -18,6 +18,7 @@ from flight_server.service import information_schema
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.opening import Opener
 from flight_server.sql.names import parse_history_name, parse_raw_name
+from flight_server.storage.arrow_types import commented
 from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET, decide, may_see
 from policies.lens import ALL_COLUMNS, Readable, readable, visible_columns
@@ -133,7 +134,7 @@ class Browser:
     def columns(self, principal: Principal, ref: TableRef) -> pa.Schema:
         """Return a table's columns: plain types, nullability, comments as metadata ``comment``.
 
-        Those of a view are the ones that it had when it was made.
+        So is the comment of the whole. Those of a view are the ones that it had when it was made.
 
         Raises NotFound as for a table that does not exist when it may not be seen, and whatever
         opening it raises.
@@ -143,13 +144,17 @@ class Browser:
                 return information_schema.SCHEMAS[ref.table]
             raise self.missing(principal, ref)
         found = self.visible(principal, ref)
-        schema = self._opener.open(found).schema if isinstance(found, Entry) else found.arrow_schema
+        if isinstance(found, Entry):
+            schema = self._opener.open(found).schema
+        else:
+            schema = commented(found.arrow_schema, found.comment)
         if ref.bucket == SYSTEM_BUCKET:
             return schema
         shown = visible_columns(self._book(), principal, ref, schema.names)
         if len(shown) == len(schema):
             return schema
-        return pa.schema([schema.field(name) for name in shown])
+        left = pa.schema([schema.field(name) for name in shown])
+        return left.with_metadata(schema.metadata) if schema.metadata else left
 
     def look_up(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
         """Find a table or view for somebody who may read it.

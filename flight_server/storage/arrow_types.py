@@ -80,6 +80,11 @@ def _map(key: pa.Field[Any], item: pa.Field[Any]) -> pa.DataType:
     return made
 
 
+def commented(schema: pa.Schema, comment: str | None) -> pa.Schema:
+    """Return a schema with what the table as a whole is said to hold, where anything is."""
+    return schema.with_metadata({COMMENT: comment.encode()}) if comment else schema
+
+
 def without_metadata(schema: pa.Schema) -> pa.Schema:
     """Return a plain schema without comments at any depth: the form of scans and results."""
     return pa.schema([_bare(column) for column in schema])

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from flight_server.errors import LakeflightError, Unsupported
-from flight_server.storage.arrow_types import plain_schema, without_metadata
+from flight_server.storage.arrow_types import commented, plain_schema, without_metadata
 from flight_server.storage.log import Mark
 from flight_server.storage.snapshots import (
     PARTITION_TUPLES_MAX,
@@ -86,7 +86,7 @@ def read_snapshot(
         metadata = table.metadata()
         described = table.schema()
         exported: Any = described.to_arrow()  # by the Arrow C interface, which the stubs lack
-        schema = plain_schema(pa.schema(exported))
+        schema = commented(plain_schema(pa.schema(exported)), metadata.description)
         adds = pa.table(table.get_add_actions())
         features = _features(table, metadata.configuration)
         partition_columns = tuple(metadata.partition_columns)

@@ -129,9 +129,9 @@ def test_column_metadata() -> None:
         pa.field("price", pa.decimal128(12, 2), metadata={"comment": "in €", "secret": "x"}),
         pa.field("name", pa.string(), nullable=False),
     ]
-    schema = pa.schema(columns, metadata={"pandas": "{}"})
+    schema = pa.schema(columns, metadata={"pandas": "{}", "comment": "of all"})
     described = m.column_metadata(schema, "primary", db_schema="public", table="t", read_only=True)
-    assert not described.metadata
+    assert described.metadata == {b"comment": b"of all"}
     assert described.equals(schema)
     prefix = "ARROW:FLIGHT:SQL:"
     names = {"CATALOG_NAME": "primary", "SCHEMA_NAME": "public", "TABLE_NAME": "t"}

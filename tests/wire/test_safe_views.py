@@ -774,8 +774,37 @@ def test_comments_are_shown_where_clients_look_for_them(admin: RawClient, agent:
     schema = pa.ipc.read_schema(pa.py_buffer(listed["table_schema"][0].as_py()))
     metadata = schema.field("id").metadata or {}
     assert metadata[b"ARROW:FLIGHT:SQL:REMARKS"] == b"Its number"
+    assert schema.metadata == {b"comment": b"For agents"}
     (got,) = agent.call("view.get", name=name)
     assert (got["tags"], got["column_types"]) == (["x"], ["VARCHAR", "BIGINT"])
+
+
+def test_drivers_pass_the_comments_of_tables_and_views_on(own: Server, admin: RawClient) -> None:
+    update(admin, "CREATE TABLE sales.described (id BIGINT) COMMENT 'Of the table'")
+    update(admin, "CREATE VIEW sales.seen COMMENT 'Of the view' AS SELECT 1 AS id")
+    put(admin, "sales.described", ["id"])
+    admin.call(
+        "view.put",
+        name="sales.shown",
+        base="sales.described",
+        columns=["id"],
+        description="For agents",
+    )
+    with own.connect() as connection:
+        for table, comment in (
+            ("described", b"Of the table"),
+            ("seen", b"Of the view"),
+            ("shown", b"For agents"),
+        ):
+            schema = connection.adbc_get_table_schema(table, db_schema_filter="sales")
+            assert (schema.names, schema.metadata) == (["id"], {b"comment": comment})
+            found = connection.adbc_get_objects(db_schema_filter="sales", table_name_filter=table)
+            (catalog,) = [
+                each for each in found.read_all().to_pylist() if each["catalog_name"] == "primary"
+            ]
+            ((listed,),) = [each["db_schema_tables"] for each in catalog["catalog_db_schemas"]]
+            assert [column["column_name"] for column in listed["table_columns"]] == ["id"]
+    assert not admin.info("SELECT * FROM sales.described").schema.metadata
 
 
 def test_a_guest_sees_a_view_and_reads_no_rows(own: Server, admin: RawClient) -> None:
