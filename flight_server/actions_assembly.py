@@ -95,6 +95,7 @@ def _views(
         registry=found.registry,
         conditions=Conditions(parts.engine, running),
         attached=found.tables.attached,
+        book=parts.rules.book,
     )
 
 
@@ -118,7 +119,12 @@ def _rules(parts: Parts, found: governed.Governed, *, targets: Targets, running:
         parts.rules,
         parts.stores.users,
         shapes=Shapes(found.registry, found.opener),
-        permits=RulePermits(found.browser, targets, Conditions(parts.engine, running)),
+        permits=RulePermits(
+            found.browser,
+            targets,
+            Conditions(parts.engine, running),
+            book=parts.rules.book,
+        ),
     )
 
 

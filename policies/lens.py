@@ -156,7 +156,7 @@ def through(view: SafeView) -> TableView:
     """Return what an AI-safe view shows of its base, whoever asks."""
     return TableView(
         columns=tuple(
-            ShownColumn(name, _redacted(view.ref, name, view.redactions))
+            ShownColumn(name, _redacted(view.ref, name, view.redactions, base=view.base))
             for name, _ in view.columns
         ),
         conditions=() if view.row_filter is None else (view.row_filter,),
@@ -189,7 +189,11 @@ def _of_purpose(
 
 
 def _redacted(
-    ref: TableRef, column: str, redactions: Iterable[tuple[ColumnPath, Redaction]]
+    ref: TableRef,
+    column: str,
+    redactions: Iterable[tuple[ColumnPath, Redaction]],
+    *,
+    base: TableRef | None = None,
 ) -> tuple[tuple[ColumnPath, Redaction], ...]:
     """Return the redactions within a column, one for each path.
 
@@ -200,7 +204,7 @@ def _redacted(
     for path, redaction in redactions:
         if path[0] != column:
             continue
-        asked = _in_domain(redaction, ref, path)
+        asked = _in_domain(redaction, ref, path, base=base)
         by_path[path[1:]] = asked if by_path.get(path[1:], asked) == asked else NULLED
     found: dict[ColumnPath, Redaction] = {}
     for path in sorted(by_path, key=len):
@@ -212,9 +216,16 @@ def _redacted(
     return tuple(sorted(found.items()))
 
 
-def _in_domain(redaction: Redaction, ref: TableRef, path: ColumnPath) -> Redaction:
-    """Return it with a domain: its own, or one that no other column has."""
+def _in_domain(
+    redaction: Redaction, ref: TableRef, path: ColumnPath, *, base: TableRef | None
+) -> Redaction:
+    """Return it with a domain: its own, or one that no other column has.
+
+    That of a view has the name of what it is made of in it: who puts another view in its place,
+    over a table of their own, finds other hashes for the values that they wrote into that.
+    """
     if redaction.kind is not RedactionKind.HASH or redaction.domain is not None:
         return redaction
-    domain = "\x00".join((ref.bucket, ref.schema, ref.table, *path))
+    below = () if base is None else ("", base.bucket, base.schema, base.table)
+    domain = "\x00".join((ref.bucket, ref.schema, ref.table, *path, *below))
     return Redaction(RedactionKind.HASH, domain=domain)

@@ -42,6 +42,7 @@ class Eyes:
 class _Look:
     principal: Principal
     who: str
+    is_of_others: bool = True
 
 
 class Previews:
@@ -67,9 +68,12 @@ class Previews:
     ) -> list[dict[str, JSON]]:
         """Return rows of a view exactly as a query of that user, or of that role, returns them.
 
-        Raises PermissionDenied for those who do not manage the view, when whoever is asked about
-        may not read it, (``purpose_denied``) or state that purpose; for others than administrators
-        also about administrators. Raises NotFound, InvalidRequest, and what the query raises.
+        Who is no administrator sees with the eyes of others only what they manage down to the
+        table, since rules that hold for themselves may leave those out, and no column that is
+        denied to them. Raises PermissionDenied for those who do not manage the view, when whoever
+        is asked about may not read it, (``purpose_denied``) or state that purpose; for others than
+        administrators also about administrators. Raises NotFound, InvalidRequest, and what the
+        query raises.
         """
         if not 1 <= limit <= ROWS_MAX:
             raise InvalidRequest(f"'limit' is a number from 1 to {ROWS_MAX}")
@@ -77,16 +81,26 @@ class Previews:
         ref = shown.view.ref
         if not shown.is_open:
             raise PermissionDenied(f"you may not manage {ref}")
+        bases = self._views.bases(shown)
         look = self._look(request.principal, eyes)
+        needed = (ref, *bases) if look.is_of_others and not request.principal.is_admin else (ref,)
+        if not all(self._browser.may_manage(request.principal, each) for each in needed):
+            raise PermissionDenied(
+                f"to see {ref} as others do you need to manage what it is made of as well"
+            )
         if not self._browser.may_still(look.principal, Privilege.READ, ref):
             raise PermissionDenied(f"{look.who} may not read the view {ref}")
         with self._running.enter(request, "view.preview", kind=Kind.QUERY) as run:
-            run.rely_on(Privilege.MANAGE, ref)
+            for each in needed:
+                run.rely_on(Privilege.MANAGE, each)
             rows = self._rows(
                 request, look.principal, ref, limit=limit, is_cancelled=run.is_cancelled
             )
         request.record.note(rows=len(rows))
-        return rows
+        denied = frozenset[str]().union(
+            *(self._browser.readable(request.principal, each).denied for each in (ref, *bases))
+        )
+        return [{name: row[name] for name in row if name not in denied} for row in rows]
 
     def _rows(
         self,
@@ -132,7 +146,7 @@ class Previews:
             return _Look(user.as_principal(), user.username)
         if eyes.role is not None:
             return _Look(_of_role(eyes.role), f"the role {eyes.role}")
-        return _Look(caller, caller.username)
+        return _Look(caller, caller.username, is_of_others=False)
 
 
 def _of_role(role: str) -> Principal:

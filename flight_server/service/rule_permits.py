@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 from flight_server.errors import PermissionDenied, Unsupported
 from flight_server.service.browse import Browser
 from flight_server.service.conditions import Conditions
+from flight_server.service.hash_domains import check_domains
 from flight_server.service.information_schema import INFORMATION_SCHEMA
 from flight_server.service.request import Request
 from flight_server.service.standing import withdrawn
 from flight_server.service.targets import Targets
 from flight_server.sql.fragments import read_table
+from policies.book import PolicyBook
 from policies.decide import SYSTEM_BUCKET
 from policies.names import Privilege, TableRef
+from policies.rules import Redaction
 
 
 class RulePermits:
     """Implements ``rules.Permits``; safe to use from many threads."""
 
-    def __init__(self, browser: Browser, targets: Targets, conditions: Conditions) -> None:
+    def __init__(
+        self,
+        browser: Browser,
+        targets: Targets,
+        conditions: Conditions,
+        *,
+        book: Callable[[], PolicyBook],
+    ) -> None:
         self._browser = browser
         self._targets = targets
         self._conditions = conditions
+        self._book = book
 
     def named(self, request: Request, table: str) -> TableRef:
         """Return the table that a name means to a request; raises InvalidRequest, NotFound."""
@@ -48,6 +61,10 @@ class RulePermits:
         """Raise PermissionDenied, or what ``Standing`` says, when a right is gone by now."""
         if not self._browser.may_manage(self._targets.principal(request), ref):
             raise withdrawn()
+
+    def check_redaction(self, request: Request, ref: TableRef, redaction: Redaction) -> None:
+        """Raise PermissionDenied for a hash in a domain that is somebody else's."""
+        check_domains(self._book(), request.principal, [redaction], of=ref)
 
     def may_manage(self, request: Request, ref: TableRef) -> bool:
         """Whether somebody may make rules on a table or view."""

@@ -83,6 +83,10 @@ class Permits(Protocol):
         """Raise when a caller who might make rules may not any more."""
         ...
 
+    def check_redaction(self, request: Request, ref: TableRef, redaction: Redaction) -> None:
+        """Raise PermissionDenied for a hash in a domain that is somebody else's."""
+        ...
+
     def may_manage(self, request: Request, ref: TableRef) -> bool:
         """Whether somebody may make rules on a table or view."""
         ...
@@ -168,6 +172,8 @@ class Rules:
         check_name(name)
         kind = _column(schema, ref, column[0] if column else "").type
         check_redaction(kind, column, redaction)
+        if request is not None and self._permits is not None:
+            self._permits.check_redaction(request, ref, redaction)
         rule = ColumnMask(name, ref, column, redaction, self._audience(to))
         return self._put(table, rule, rule_rows.mask_row, request)
 

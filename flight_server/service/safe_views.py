@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +15,13 @@ from flight_server.errors import AlreadyExists, InvalidRequest, NotFound, Unavai
 from flight_server.service.attached import Attached
 from flight_server.service.browse import Browser
 from flight_server.service.conditions import Conditions
+from flight_server.service.hash_domains import check_domains
 from flight_server.service.permits import Permits
 from flight_server.service.request import Request
 from flight_server.service.targets import Targets
 from flight_server.sql.fragments import read_table
 from flight_server.storage.arrow_types import without_metadata
+from policies.book import PolicyBook
 from policies.names import Principal, Privilege, TableRef
 from policies.rules import ColumnPath, Redaction, SafeView
 
@@ -64,6 +66,7 @@ class ViewRules:
         registry: Registry,
         conditions: Conditions,
         attached: Attached,
+        book: Callable[[], PolicyBook],
     ) -> None:
         self._stored = stored
         self._permits = permits
@@ -72,6 +75,7 @@ class ViewRules:
         self._registry = registry
         self._conditions = conditions
         self._attached = attached
+        self._book = book
 
     def put(self, request: Request, wording: Wording) -> tuple[StoredSafeView, bool]:
         """Store a view, durable, in place of one of its name; return it, and whether it is new.
@@ -107,7 +111,9 @@ class ViewRules:
         def check() -> None:
             # Planning the filter may have taken a while.
             needs = ((Privilege.MANAGE, ref), (Privilege.MANAGE, base), (Privilege.READ, base))
-            self._permits.check_still(self._targets.principal(request), needs)
+            maker = self._targets.principal(request)
+            self._permits.check_still(maker, needs)
+            check_domains(self._book(), maker, (each for _, each in redactions), of=ref)
             self._check_keeps_columns(view)
 
         shown = _shown_schema(view, schema)
@@ -131,6 +137,10 @@ class ViewRules:
         if not isinstance(found, StoredSafeView):
             raise NotFound(f"the safe view {ref} does not exist", code="view_not_found")
         return Shown(found, self._browser.may_manage(principal, ref))
+
+    def bases(self, shown: Shown) -> tuple[TableRef, ...]:
+        """Return what a view is made of, down to the table."""
+        return tuple(each.base for each in self._views().chain(shown.view.rule))
 
     def list(
         self, request: Request, *, base: str | None = None, tag: str | None = None

@@ -384,7 +384,7 @@ def test_a_safe_view_shows_its_columns_whoever_asks_and_needs_no_grant_on_its_ba
     assert [column.name for column in seen.columns] == ["id", "name"]
     ((path, redaction),) = seen.columns[1].redactions
     assert path == ()
-    assert redaction.domain == "primary\0hr\0safe\0name"
+    assert redaction.domain == "primary\0hr\0safe\0name\0\0primary\0hr\0people"
     book = PolicyBook("v", masks=(ColumnMask("m", PEOPLE, ("name",), NULLED),))
     base = narrow(book, ANN, PEOPLE, COLUMNS, is_base=True)
     assert [column.name for column in base.columns] == list(COLUMNS)

@@ -97,3 +97,78 @@ def test_keys_of_tombstones_reach_no_rows_that_a_filter_hides(
     assert admin.fetch(f"SELECT id FROM {table} ORDER BY id")["id"].to_pylist() == [1, 2, 3]
     admin.call("tombstone.remove", table=table, row_key_values=[4])
     admin.call("filter.drop", name="part", table=table)
+
+
+def test_a_preview_shows_nothing_that_rules_below_the_view_keep_from_its_steward(
+    own: Server, admin: RawClient
+) -> None:
+    steward, reader = new_user(admin), new_user(admin, "payroll")
+    admin.call("view.put", name="hr.paid", base="hr.people", columns=["id", "zone", "number"])
+    admin.call(
+        "mask.put",
+        name="paid",
+        table="hr.people",
+        column="zone",
+        redaction={"kind": "null"},
+        except_roles=["payroll"],
+    )
+    grant(admin, reader, "primary.hr.paid")
+    for privilege in ("read", "manage"):
+        grant(admin, steward, "primary.hr.paid", privilege=privilege)
+    with RawClient.connect(own, steward, PASSWORD) as client:
+
+        def seen(**eyes: str) -> object:
+            return client.call("view.preview", name="hr.paid", limit=1, **eyes)
+
+        assert seen() == [{"id": 1, "zone": None, "number": 1}]
+        assert refused(lambda: seen(user=reader)) == "permission_denied"
+        assert refused(lambda: seen(role="payroll")) == "permission_denied"
+        grant(admin, steward, "primary.hr.people", privilege="manage")
+        grant(admin, steward, "primary.hr.people", columns=["number"], effect="deny")
+        assert seen(user=reader) == [{"id": 1, "zone": "10"}]
+    admin.call("view.drop", name="hr.paid")
+    admin.call("mask.drop", name="paid", table="hr.people")
+
+
+def test_nobody_hashes_values_of_their_own_in_a_domain_of_others(
+    own: Server, admin: RawClient
+) -> None:
+    shared = {"kind": "hash", "domain": "people"}
+    view = {"name": "hr.hashed", "base": "hr.people", "columns": ["id", "zone"]}
+    admin.call("view.put", **view, redactions={"zone": shared})
+    masked = {"name": "zone", "table": "hr.filled", "column": "zone"}
+    admin.call("mask.put", **masked, redaction={"kind": "hash", "domain": "filled"})
+    write(own.directory / "mine" / "guesses", zones().select(["id", "zone"]))
+    user = new_user(admin)
+    for privilege in ("read", "manage"):
+        grant(admin, user, "primary.mine", privilege=privilege)
+    grant(admin, user, "primary.hr.hashed")
+    with RawClient.connect(own, user, PASSWORD) as client:
+        mine = {"name": "mine.hashed", "base": "mine.guesses", "columns": ["id", "zone"]}
+        for domain in ("people", "filled"):
+            named = {"kind": "hash", "domain": domain}
+            for call in (
+                lambda: client.call("view.put", **mine, redactions={"zone": named}),  # noqa: B023
+                lambda: client.call(
+                    "mask.put",
+                    name="m",
+                    table="mine.guesses",
+                    column="zone",
+                    redaction=named,  # noqa: B023
+                ),
+            ):
+                assert refused(call) == "permission_denied"
+        client.call("view.put", **mine, redactions={"zone": {"kind": "hash", "domain": "own"}})
+        client.call("view.put", **mine, redactions={"zone": {"kind": "hash", "domain": "own"}})
+        # Who manages the name of a view alone puts another one there, over their own table.
+        before = client.fetch("SELECT zone FROM hr.hashed WHERE id = 1")
+        admin.call("view.put", **view, redactions={"zone": {"kind": "hash"}})
+        default = client.fetch("SELECT zone FROM hr.hashed WHERE id = 1")
+        grant(admin, user, "primary.hr.hashed", privilege="manage")
+        client.call("view.drop", name="hr.hashed")
+        over = {**view, "base": "mine.guesses"}
+        client.call("view.put", **over, redactions={"zone": {"kind": "hash"}})
+        after = client.fetch("SELECT zone FROM hr.hashed WHERE id = 1")
+    assert after != default != before
+    admin.call("mask.drop", name="zone", table="hr.filled")
+    admin.call("view.drop", name="hr.hashed")
