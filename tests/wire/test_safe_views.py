@@ -632,6 +632,7 @@ def test_a_preview_shows_what_somebody_would_see(
     admin.call("grant.add", privilege="read", resource=f"primary.{name}", to={"role": "lookers"})
     for right in ("read", "manage"):
         admin.call("grant.add", privilege=right, resource=f"primary.{name}", to={"user": "keeper"})
+    admin.call("grant.add", privilege="manage", resource=f"primary.{base}", to={"user": "keeper"})
     assert admin.call("view.preview", name=name) == []
     seen = admin.call("view.preview", name=name, user="looker", limit=3)
     with RawClient.connect(own, "looker", PASSWORD) as looker:
