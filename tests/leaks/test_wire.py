@@ -211,6 +211,19 @@ def test_metadata_is_that_of_what_is_left(attacked: Attacked, name: str) -> None
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_the_history_of_a_table_counts_nothing_that_is_hidden(
+    attacked: Attacked, name: str
+) -> None:
+    case = CASES[name]
+    client, table = attacked.clients.of(case.who.purpose), f"primary.main.{case.asked_ref.table}"
+    assert asked(client, f"DESCRIBE HISTORY {table}").is_clean()
+    if case.asked == "g":
+        rows = [version["rows"] for version in client.call("table.history", table=table)]
+        sees_all = case.rules.tombstones is not None and case.name != "stack"
+        assert rows == ([20, 40] if sees_all else [None, None])
+
+
 def test_no_byte_that_the_server_sent_tells_anything(attacked: Attacked) -> None:
     for case in CASES.values():
         for shape in ("SELECT * FROM {t}", "SELECT id FROM {t} WHERE CAST({c} AS INT) / {n} = 7"):
