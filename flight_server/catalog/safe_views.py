@@ -239,4 +239,7 @@ def _check_depth(rules: Mapping[TableRef, SafeView], new: SafeView) -> None:
 
 
 def _recursive(view: SafeView) -> InvalidRequest:
-    return InvalidRequest(f"the view {view.ref} would be made of itself", code=RECURSIVE)
+    through = "" if view.base == view.ref else f" through {view.base}"
+    return InvalidRequest(
+        f"base: the view {view.ref} would be made of itself{through}", code=RECURSIVE
+    )

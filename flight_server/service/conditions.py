@@ -20,6 +20,8 @@ from policies.names import TableRef
 
 _NAMES = (Kind.WORD, Kind.QUOTED)
 _WORD = re.compile(r"\w+")
+_PAREN_FOUND = "found: )"
+_PAREN_EXPECTED = re.compile(r"Expected: \), found: (.+?)(?= line=\d|$)")
 _PLACE = re.compile(r"\bline=(\d+) column=(\d+)")
 
 
@@ -49,7 +51,7 @@ class Conditions:
         if not pa.types.is_boolean(kind):
             place = position(text, heard(text)[0].start)
             raise InvalidRequest(
-                f"the row filter: it is true or false of a row, and not a value {place}"
+                f"the row filter: a condition is true or false of a row; this is a value {place}"
             )
 
     def _kind(self, request: Request, text: str, ref: TableRef) -> Any:
@@ -75,6 +77,10 @@ def _placed(message: str, text: str) -> str:
         line = int(found[1]) - 1
         return f"line={line} column={found[2]}" if line <= last else position(text, len(text))
 
+    # The parenthesis is one of ours.
+    if _PAREN_FOUND in message and any(int(line) - 1 > last for line, _ in _PLACE.findall(message)):
+        message = message.replace(_PAREN_FOUND, "found the end")
+    message = _PAREN_EXPECTED.sub(r"\1 is not expected here", message)
     message, count = _PLACE.subn(within, message)
     return message if count else f"{message} {_likely_place(message, text)}"
 

@@ -91,7 +91,7 @@ class ViewRules:
         principal, stored = request.principal, self._views()
         self._permits.may_put_view(principal, ref)
         if ref == base:
-            raise InvalidRequest(f"the view {ref} would be made of itself", code=RECURSIVE)
+            raise InvalidRequest(f"base: the view {ref} would be made of itself", code=RECURSIVE)
         schema = self._columns_of(principal, base)
         _check_words(wording)
         columns = _columns(wording.columns, schema, base)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import NoReturn
 
 from flight_server.errors import InvalidRequest
@@ -76,6 +77,9 @@ _REFUSED = {
 }
 _SYMBOLS = _words("( ) [ ] , . + - * / % = <> != < > <= >= <=> || :: ~ ! & | ^")
 _CLOSING = {"(": ")", "[": "]"}
+_CLOSED = frozenset(_CLOSING.values())
+# After these there is more.
+_CONTINUED = OPERATORS - _words("END FALSE NULL TRUE UNKNOWN")
 
 
 def check_condition(text: str) -> None:
@@ -137,6 +141,24 @@ class _Reader:
         if self._open:
             opening = self._open[-1][1]
             self._fail(f"{opening.text} is not closed", at=opening)
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Refuse what the engine would only know to be too short."""
+        cases: list[Token] = []
+        for before, token in pairwise((self._end, *self._found)):
+            if before.text == ".":
+                continue
+            if token.upper == "CASE":
+                cases.append(token)
+            elif token.upper == "END" and cases:
+                cases.pop()
+        if cases:
+            self._fail("CASE has no END", at=cases[-1])
+        self._at, last = len(self._found), self._found[-1]
+        is_word = last.kind is Kind.WORD and self._peek(-2).text != "."
+        if (is_word and last.upper in _CONTINUED) or last.text in _SYMBOLS - _CLOSED:
+            self._fail("an expression is expected, found the end", at=self._end)
 
     def _peek(self, ahead: int) -> Token:
         at = self._at + ahead

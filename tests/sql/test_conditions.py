@@ -63,6 +63,8 @@ ROWS = pa.table(
         ("\"at\".city = 'Oslo' OR \"at\"['city'] = 'Rome'", {"at"}),
         ("array_has(tags, 'a')", {"tags"}),
         ("date = '1'", {"date"}),
+        ("CASE CASE id WHEN 1 THEN 2 END WHEN 2 THEN true END", {"id"}),
+        ('true IS NOT UNKNOWN AND "at".city IS NOT NULL', {"at"}),
         ("name ~ '^a' AND name !~* 'b' AND name || 'x' <> ''", {"name"}),
         ("name = E'a\\'nn' OR name = $$ann$$", {"name"}),
     ],
@@ -121,6 +123,11 @@ def test_what_a_condition_may_be(condition: str, columns: set[str]) -> None:
         ("name COLLATE \"C\" = 'x'", "line=1 column=6", "COLLATE"),
         ("name = 'open", "line=1 column=8", "not closed"),
         ("/* open", "line=1 column=1", "not closed"),
+        ("id =", "line=1 column=5", "the end"),
+        ("id = 1 AND\n", "line=2 column=1", "the end"),
+        ("NOT", "line=1 column=4", "the end"),
+        ("id > 1 +", "line=1 column=9", "the end"),
+        ("id = CASE WHEN true THEN 1", "line=1 column=6", "no END"),
     ],
 )
 def test_what_a_condition_must_not_hold_is_told_with_its_place(

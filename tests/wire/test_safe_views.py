@@ -700,6 +700,10 @@ def test_a_preview_shows_what_somebody_would_see(
         ({"tags": [""]}, "invalid_request", r"tags\[0\]"),
         ({"tags": ["x"] * 100}, "invalid_request", "tags_max"),
         ({"more": 1}, "invalid_request", "no field"),
+        ({"row_filter": "note BETWEEN 'a'"}, "invalid_request", "found the end line=1 column=17"),
+        ({"row_filter": "note 'a'"}, "invalid_request", "'a' is not expected here line=1 column=6"),
+        ({"row_filter": "note = 'a' OR OR true"}, "invalid_request", "not expected here line=1"),
+        ({"row_filter": "note"}, "invalid_request", "this is a value line=1 column=1"),
     ],
 )
 def test_what_cannot_be_a_view_is_refused_with_the_place_of_the_mistake(
