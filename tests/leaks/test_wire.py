@@ -161,6 +161,24 @@ def test_values_that_are_bound_by_the_driver(attacked: Attacked, name: str) -> N
     assert not bad
 
 
+@pytest.mark.parametrize("name", ["tomb_text", "filter", "mask_stars", "deny", "stack", "over"])
+def test_views_over_what_is_governed(attacked: Attacked, name: str) -> None:
+    case, clients = CASES[name], attacked.clients
+    named = {schema: f"primary.{schema}.{case.asked_ref.table}_seen" for schema in (GOVERNED, LEFT)}
+    for schema, view in named.items():
+        base = f"primary.{schema}.{case.asked_ref.table}"
+        clients.admin.info(
+            f"CREATE VIEW {view} AS SELECT *, upper(grp) AS u FROM {base} WHERE id < 55"
+        )
+        clients.admin.call("grant.add", privilege="read", resource=view, to={"user": "me"})
+    for shape in chosen(case):
+        statements = [filled(shape, view, case.targets[0]) for view in named.values()]
+        got, left = (asked(clients.me, sql) for sql in statements)
+        assert got.is_clean(), statements[0]
+        fenced = asked(clients.fenced, statements[1])
+        assert _is_like(got, left) or _is_like(got, fenced), statements[0]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_plans_tell_nothing(attacked: Attacked, name: str) -> None:
     case = CASES[name]
