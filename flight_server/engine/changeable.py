@@ -27,6 +27,7 @@ from flight_server.engine.view import NO_LIMIT, columns_of, misfits, named, unme
 from flight_server.errors import InvalidRequest, PermissionDenied, Unsupported
 from flight_server.sql.commands import Assignment
 from flight_server.sql.names import quoted
+from policies.rules import Redaction, RedactionKind
 
 
 class Changeable:
@@ -128,10 +129,14 @@ class Changeable:
                 raise InvalidRequest(f"the table has no column {quoted(name)}")
             # The same of a column that is hidden and of one that there is not.
             raise may_not_set(name)
-        redacted = () if self._narrowing is None else self._narrowing.columns
-        if not is_new and any(each.name == found and each.redactions for each in redacted):
+        if any(not is_new or each.kind is RedactionKind.HASH for each in self._redactions(found)):
             raise may_not_set(found)
         return found
+
+    def _redactions(self, name: str) -> Iterator[Redaction]:
+        for column in () if self._narrowing is None else self._narrowing.columns:
+            if column.name == name:
+                yield from (redaction for _, redaction in column.redactions)
 
     def _fenced(
         self, frame: DataFrame, part: FileScan, narrowing: Narrowing, *also: str

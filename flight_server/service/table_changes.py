@@ -185,7 +185,7 @@ class TableChanges:
             if types:
                 self._add_columns(request, target, types)
                 schema = self._schema(request, target)
-        names = names or tuple(schema.names)
+        names = names or self._new_columns(request, target, schema)
         values = fitted(rows, schema, names=names)
         columns = ", ".join(map(quoted, values.schema.names))
         sql = f"INSERT INTO {written_name(ref)} ({columns}) VALUES ({_marks(values)})"
@@ -255,6 +255,11 @@ class TableChanges:
         schema = self._commits.head(target.path, name=target.name).schema
         columns = self._targets.terms(request, target, schema).columns
         return schema if columns is None else pa.schema([schema.field(each) for each in columns])
+
+    def _new_columns(self, request: Request, target: Target, schema: pa.Schema) -> tuple[str, ...]:
+        """Return the columns in which new rows get values from this caller."""
+        columns = self._targets.terms(request, target, schema).new_columns
+        return tuple(schema.names) if columns is None else columns
 
     def _add_columns(self, request: Request, target: Target, types: Mapping[str, str]) -> None:
         columns = tuple(Column(name, kind) for name, kind in types.items())

@@ -12,8 +12,9 @@ from flight_server.sql.conditions import bound
 from flight_server.sql.names import quoted
 from policies.book import PolicyBook
 from policies.decide import decide
-from policies.lens import narrow
+from policies.lens import ShownColumn, narrow
 from policies.names import Principal, Privilege, TableRef
+from policies.rules import RedactionKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,8 @@ class Terms:
     for whoever reads nothing of the table; ``redacted`` those of them that are shown as something
     else. ``sees_all_rows`` does not speak of rows that are hidden from everybody, as those of
     ``has_tombstones`` are. ``has_rules`` tells whether rules on the table narrow what anybody sees,
-    ``reads`` whether the caller may read any of it.
+    ``reads`` whether the caller may read any of it. ``hashed`` are columns that the caller sees as
+    hashes: whoever chose values of new rows in them would learn what other hashes stand for.
     """
 
     ref: TableRef
@@ -35,6 +37,14 @@ class Terms:
     has_tombstones: bool = False
     has_rules: bool = False
     reads: bool = True
+    hashed: frozenset[str] = frozenset()
+
+    @property
+    def new_columns(self) -> tuple[str, ...] | None:
+        """The columns that the caller gives new rows values in, None for all."""
+        if self.columns is None:
+            return None
+        return tuple(name for name in self.columns if name not in self.hashed)
 
     @property
     def sees_all(self) -> bool:
@@ -73,17 +83,18 @@ class Terms:
 
     def require_new_names(self, names: Iterable[str]) -> None:
         """Raise PermissionDenied for columns of new rows that the caller does not see."""
-        if self.columns is None:
+        if self.new_columns is None:
             return
-        known = {name.casefold() for name in self.columns}
+        known = {name.casefold() for name in self.new_columns}
         for name in names:
             if name.casefold() not in known:
                 raise PermissionDenied(f"you may not change the column {quoted(name)}")
 
     def require_room(self, schema: pa.Schema) -> None:
         """Raise PermissionDenied when no row can be added: a column that is not seen needs one."""
-        if self.columns is not None and any(
-            not field.nullable and field.name not in self.columns for field in schema
+        columns = self.new_columns
+        if columns is not None and any(
+            not field.nullable and field.name not in columns for field in schema
         ):
             raise PermissionDenied(
                 f"you see some of the columns of {self.ref} only, and not all that a row needs"
@@ -102,7 +113,8 @@ def terms_of(
     view = narrow(book, principal, ref, columns)
     shown = tuple(column.name for column in view.columns)
     reads = _reads(book, principal, ref)
-    reads_all = len(shown) == len(columns) or not reads
+    hashed = frozenset(filter(None, map(_hashed, view.columns))) if reads else frozenset()
+    reads_all = (len(shown) == len(columns) and not hashed) or not reads
     return Terms(
         ref,
         checks=tuple(bound(each, principal) for each in view.conditions),
@@ -112,7 +124,13 @@ def terms_of(
         has_tombstones=has_tombstones,
         has_rules=_has_rules(book, ref),
         reads=reads,
+        hashed=hashed,
     )
+
+
+def _hashed(column: ShownColumn) -> str | None:
+    kinds = {redaction.kind for _, redaction in column.redactions}
+    return column.name if RedactionKind.HASH in kinds else None
 
 
 def _reads(book: PolicyBook, principal: Principal, ref: TableRef) -> bool:

@@ -81,7 +81,7 @@ class Writes:
                     head.schema,
                     head.partition_columns,
                     checks=terms.checks,
-                    columns=terms.columns,
+                    columns=terms.new_columns,
                 ),
                 is_cancelled=request.is_cancelled,
             )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -172,3 +174,39 @@ def test_nobody_hashes_values_of_their_own_in_a_domain_of_others(
     assert after != default != before
     admin.call("mask.drop", name="zone", table="hr.filled")
     admin.call("view.drop", name="hr.hashed")
+
+
+def test_nobody_learns_what_hashes_stand_for_by_writing_guesses(
+    own: Server, admin: RawClient
+) -> None:
+    user, table = new_user(admin), "primary.hr.guessed"
+    write(own.directory / "hr" / "guessed", zones().select(["id", "zone"]))
+    for privilege in ("read", "write"):
+        grant(admin, user, table, privilege=privilege)
+    hashed = {"kind": "hash"}
+    admin.call("mask.put", name="m", table=table, column="zone", redaction=hashed)
+    with RawClient.connect(own, user, PASSWORD) as client:
+        guess = "SELECT 9 AS id, '10' AS zone"
+        pairs = f"USING ({guess}) g ON guessed.id = g.id WHEN NOT MATCHED THEN INSERT"
+        for call in (
+            lambda: client.fetch(f"INSERT INTO {table} (id, zone) VALUES (9, '10')"),
+            lambda: client.fetch(f"INSERT INTO {table} BY NAME {guess}"),
+            lambda: client.fetch(f"MERGE INTO {table} {pairs} *"),
+            lambda: client.fetch(f"MERGE INTO {table} {pairs} (id, zone) VALUES (9, '10')"),
+            lambda: client.fetch(f"UPDATE {table} SET zone = '10' WHERE id = 1"),
+            lambda: client.call("table.append", table=table, rows=[{"id": 9, "zone": "10"}]),
+            lambda: client.call(
+                "table.merge", table=table, rows=[{"id": 9, "zone": "10"}], on=["id"]
+            ),
+        ):
+            assert refused(call) == "permission_denied"
+        rows = pa.table({"id": [9], "zone": ["10"]})
+        with own.connect(user, PASSWORD) as driver, driver.cursor() as cursor:
+            into: dict[str, Any] = {"mode": "append", "db_schema_name": "hr"}
+            load = functools.partial(cursor.adbc_ingest, "guessed", rows, **into)
+            assert refused(load) == "permission_denied"
+        client.fetch(f"INSERT INTO {table} VALUES (5)")
+        client.call("table.append", table=table, rows=[{"id": 6}, {}])
+        found = client.fetch(f"SELECT id, zone IS NULL AS n FROM {table} ORDER BY id NULLS LAST")
+    assert found["id"].to_pylist() == [1, 2, 3, 4, 5, 6, None]
+    assert found["n"].to_pylist() == [False, False, False, True, True, True, True]
