@@ -185,7 +185,8 @@ def _shown(view: SafeView, schema: pa.Schema) -> pa.Schema:
     for name, kind in view.columns:
         if name not in schema.names or str(schema.field(name).type) != kind:
             raise InvalidRequest(
-                f"the view {view.ref} cannot be used: what it is made of has changed",
+                f"the view {view.ref} cannot be used: what it is made of has changed, and has no"
+                f" column {name!r} as it was",
                 code=VIEW_BROKEN,
             )
     return pa.schema([schema.field(name) for name, _ in view.columns])

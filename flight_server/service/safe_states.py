@@ -118,5 +118,5 @@ class SafeStates:
         """Return the error as this caller may hear it: who manages the table hears its name."""
         says = "what it is made of no longer fits it"
         if self._browser.may_manage(principal, base):
-            says = error.message
+            says = error.message.removeprefix(f"the view {view.ref} cannot be used: ")
         return InvalidRequest(f"the view {view.ref} cannot be used: {says}", code=error.code)

@@ -466,6 +466,8 @@ def test_a_view_whose_base_changed_shows_nothing(
     assert code == "view_broken"
     assert name in said
     assert base not in said
+    said = message(admin, sql)[1]
+    assert (said.count("cannot be used"), "no column 'customer'" in said) == (1, True)
     assert message(agent, f"SELECT count(*) FROM {name}")[0] == "view_broken"
     shutil.rmtree(place)
     write(place, orders_table(2))
