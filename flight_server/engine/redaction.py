@@ -143,7 +143,8 @@ def _generalised(value: Expr, kind: Any, redaction: Redaction) -> Expr:
     width = bucket_width(kind, "", to)
     if pa.types.is_floating(kind):
         wide = value.cast(pa.float64())
-        return (f.floor(wide / lit(float(width))) * lit(float(width))).cast(kind)
+        # The zero added at the end makes one of both, or the negative one would be told exactly.
+        return (f.floor(wide / lit(float(width))) * lit(float(width)) + lit(0.0)).cast(kind)
     with localcontext(EXACT):
         # The lowest bucket that the type can hold takes what is below it.
         lowest = -int(-_least(kind) // width) * width

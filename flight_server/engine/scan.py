@@ -63,6 +63,21 @@ def source_frame(ctx: SessionContext, scan: TableScan) -> DataFrame:
     return ctx.read_table(table_of(ctx, scan))
 
 
+def frame_as_declared(ctx: SessionContext, scan: TableScan) -> DataFrame:
+    """Return all rows of a table, with columns that may be NULL wherever the table says so.
+
+    Values of partitions are constants, so that a column would be said to have no NULL when no file
+    has one in it, whoever may see that file: hence no rows at all that may have NULLs are added.
+    """
+    frame = source_frame(ctx, scan)
+    if not isinstance(scan, FileScan):
+        return frame
+    kept = {each.name for each in frame.schema() if not each.nullable}
+    if not any(each.nullable and each.name in kept for each in scan.schema):
+        return frame
+    return frame.union(_frame_of_rows(ctx, RowScan(scan.schema.empty_table())))
+
+
 def frame_of_files(ctx: SessionContext, scan: FileScan) -> DataFrame:
     """All rows of a table version, in the table's order of columns.
 

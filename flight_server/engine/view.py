@@ -32,7 +32,7 @@ from flight_server.engine.base import (
 from flight_server.engine.groups import marked
 from flight_server.engine.plans import Recent
 from flight_server.engine.redaction import shown
-from flight_server.engine.scan import source_frame
+from flight_server.engine.scan import frame_as_declared, source_frame
 from flight_server.engine.scan import table_of as scan_table
 from flight_server.errors import InvalidRequest, LakeflightError
 from flight_server.sql.names import quoted
@@ -90,7 +90,7 @@ def governed_frame(
     Raises InvalidRequest (``policy_misfit``) when its rules do not fit the columns of the source.
     What only aggregates may leave of is marked, for ``groups`` to see to that.
     """
-    frame = named(source_frame(ctx, scan.source))
+    frame = named(frame_as_declared(ctx, scan.source))
     with misfits():
         for narrowing in scan.narrowings:
             frame = visible(frame, narrowing, keys=keys)

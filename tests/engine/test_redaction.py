@@ -222,6 +222,7 @@ def test_decimals_fall_into_buckets(data: st.DataObject) -> None:
 
 
 @given(st.lists(st.none() | st.floats()), st.sampled_from(["0.5", "10", "1000", "1e-3"]))
+@example([-0.0, 0.0], "10")
 @settings(max_examples=60, deadline=None)
 def test_floats_fall_into_buckets(found: list[float | None], width: str) -> None:
     made = values(found, pa.float64(), Redaction(RedactionKind.GENERALISE, to=width))
@@ -233,6 +234,7 @@ def test_floats_fall_into_buckets(found: list[float | None], width: str) -> None
         elif abs(before) < 1e6:
             bucket = math.floor(Fraction(before) / Fraction(width))
             assert abs(after / float(width) - bucket) <= 1.001
+            assert after != 0 or math.copysign(1, after) == 1  # which of both zeros is told by it
 
 
 @given(st.lists(st.none() | st.ip_addresses().map(str) | st.text(max_size=20), max_size=20))

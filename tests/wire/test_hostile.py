@@ -210,3 +210,14 @@ def test_nobody_learns_what_hashes_stand_for_by_writing_guesses(
         found = client.fetch(f"SELECT id, zone IS NULL AS n FROM {table} ORDER BY id NULLS LAST")
     assert found["id"].to_pylist() == [1, 2, 3, 4, 5, 6, None]
     assert found["n"].to_pylist() == [False, False, False, True, True, True, True]
+
+
+def test_whether_a_column_may_be_null_depends_on_no_hidden_row(few: RawClient) -> None:
+    # One of the tables has a partition without a value, which nobody here sees; one has none.
+    for name in ("zones", "filled"):
+        (column,) = few.schema(f"SELECT zone FROM hr.{name}")
+        assert column.nullable, name
+        found = few.fetch(f"SELECT zone, id FROM hr.{name} WHERE zone = '20' OR id = 1 ORDER BY id")
+        assert found["zone"].to_pylist() == ["10", "20"]
+        (described,) = few.fetch(f"DESCRIBE (SELECT zone FROM hr.{name})")["is_nullable"]
+        assert described.as_py() == "YES"
