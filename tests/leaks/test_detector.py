@@ -22,7 +22,7 @@ def test_leaks_of_the_bare_library_are_found(world: World, name: str) -> None:
     scan = world.tables.open(case.asked_ref, case.who, as_of=None, pin=None).scan
     assert isinstance(scan, GovernedScan)
     naive = Naive(scan)
-    statements = [filled(shape, NAME, target) for shape in SHAPES[::3] for target in case.targets]
+    statements = [filled(shape, NAME, target) for shape in SHAPES for target in case.targets[:1]]
     found = [sql for sql in statements if not naive.ask(sql).is_clean()]
     assert found
     words = [smallest(sql, lambda text: not naive.ask(text).is_clean()) for sql in found[:3]]
