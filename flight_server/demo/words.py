@@ -106,5 +106,11 @@ CLIENT_KINDS: Final = (
     "Labs",
     "Group",
 )
-STATUSES: Final = {"available": 45, "placed": 30, "interviewing": 15, "inactive": 10}
+STATUSES: Final = {
+    "available": 45,
+    "placed": 28,
+    "interviewing": 15,
+    "inactive": 10,
+    "blocked": 2,
+}
 MAIL_DOMAINS: Final = ("example.com", "example.org", "example.net")

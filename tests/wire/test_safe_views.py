@@ -58,10 +58,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def candidates(start: int, stop: int) -> pa.Table:
-    """Return candidates of the demo, of whom each tenth is blocked."""
+    """Return candidates of the demo, of whom just each tenth is blocked."""
     people = staffing.candidates(start, stop, revision=2).read_all()
     status = [
-        "blocked" if place % 10 == 1 else text
+        "blocked" if place % 10 == 1 else "placed" if text == "blocked" else text
         for place, text in enumerate(people["status"].to_pylist())
     ]
     return people.set_column(people.schema.get_field_index("status"), "status", pa.array(status))
