@@ -158,7 +158,12 @@ def difference(editions: Editions, since: str, until: str | None) -> Difference:
 def _edition(editions: Editions, text: str) -> Edition:
     if "-" in text and text[:1] == "g":
         return editions.of_version(text)
-    moment = parse_time(text).time
+    try:
+        moment = parse_time(text).time
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"{text[:100]!r} is neither a version of the rules nor a time: {error.message}"
+        ) from None
     assert moment is not None  # noqa: S101  a time was read, and no version
     return editions.at(moment)
 
