@@ -31,6 +31,8 @@ from policies.records import AUDIT_ANALYST, AUDITOR
 from policies.rules import Audience, ColumnMask, ColumnPath, Label, Redaction, RowFilter
 
 RULES_MAX = 10_000
+# All of them are in the plan of each query of their table.
+RULES_PER_TABLE_MAX = 1_000
 RULE_NOT_FOUND = "rule_not_found"
 ROLE_NOT_FOUND = "role_not_found"
 _TABLE_PARTS = 3
@@ -286,6 +288,12 @@ class Rules:
             if is_new and len(rows) >= RULES_MAX:
                 raise LimitExceeded(
                     f"there are as many rules of this kind as there may be: rules_max={RULES_MAX}"
+                )
+            around = rule_rows.rule_key(rule.table, "")
+            if is_new and sum(each.startswith(around) for each in rows) >= RULES_PER_TABLE_MAX:
+                raise LimitExceeded(
+                    f"there are as many rules of this kind on {rule.table} as there may be:"
+                    f" rules_per_table_max={RULES_PER_TABLE_MAX}"
                 )
             self._still(request, rule.table)  # trying it may have taken a while
             return [row]

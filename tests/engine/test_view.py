@@ -14,6 +14,7 @@ from flight_server.engine.base import GovernedScan, GovernedTable, Pin, RowScan,
 from flight_server.engine.session import EngineOptions, open_session
 from flight_server.engine.view import KeyRelations, governed_frame
 from flight_server.errors import InvalidRequest, LakeflightError
+from flight_server.service.rules import RULES_PER_TABLE_MAX
 from policies.names import Principal, TableRef
 from policies.rules import Redaction, RedactionKind
 from tests.engine.governed import governed, narrowing, only, without
@@ -156,6 +157,14 @@ def test_no_name_of_a_key_relation_can_be_used(house: Session) -> None:
     for column in (keys._column, "secret", '"?table?".secret'):
         with pytest.raises(InvalidRequest):
             house.rows(f"SELECT {column} FROM g", principal=READER)
+
+
+def test_as_many_conditions_as_there_may_be_are_planned_together(house: Session) -> None:
+    many = [f"id <> {number}" for number in range(10, RULES_PER_TABLE_MAX + 8)]
+    house.lake.add("many", governed(RowScan(ROWS), narrowing(SHOWN, "id > 1", *many, "id < 3")))
+    plan = house.physical_plan("SELECT id FROM many", principal=READER)
+    assert plan.count("FilterExec") <= 1
+    assert house.rows("SELECT id FROM many", principal=READER)["id"].to_pylist() == [2]
 
 
 @pytest.mark.parametrize(

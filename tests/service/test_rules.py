@@ -53,6 +53,11 @@ def test_there_are_limits(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None
     assert not mask(rules, "m", "at")
     with pytest.raises(LimitExceeded, match="rules_max=1"):
         mask(rules, "n", "id")
+    monkeypatch.setattr(rules_module, "RULES_MAX", 2)
+    monkeypatch.setattr(rules_module, "RULES_PER_TABLE_MAX", 1)
+    assert not mask(rules, "m", "id")
+    with pytest.raises(LimitExceeded, match="rules_per_table_max=1"):
+        mask(rules, "n", "id")
 
 
 @pytest.mark.parametrize(
