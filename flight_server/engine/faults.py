@@ -142,8 +142,11 @@ def translate(error: Exception, *, stage: Stage, is_rewritten: bool = False) -> 
     for pattern, kind, sentence, code in _BY_KIND:
         if pattern.search(text):
             return kind(_with_type(sentence, text), code=code)
-    if stage is Stage.PLANNING and _is_about_the_text(text):
-        return _planning_error(text, is_rewritten=is_rewritten)
+    if _is_about_the_text(text):
+        if stage is Stage.PLANNING:
+            return _planning_error(text, is_rewritten=is_rewritten)
+        # Some functions look at their arguments when there is a row, in the words of the planner.
+        return InvalidRequest("a function could not work with its arguments")
     return error
 
 
