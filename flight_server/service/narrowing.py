@@ -8,7 +8,7 @@ for only where something is hashed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -121,12 +121,15 @@ class Narrower:
         if not (views or keys) and first.shows_all(schema.names):
             return EVERYTHING
         steps = [self._step(first, principal, tuple(keys))]
-        group_rows_min = first.group_rows_min
+        group_rows_min, asked = first.group_rows_min, set(first.subjects)
         for place, view in enumerate(views, 1):
             schema = _shown(view, schema)
             steps.append(self._step(through(view), principal))
             over = narrow(book, principal, view.ref, schema.names, is_base=place < len(views))
-            consents = self._consents(view.ref, principal, schema, view=over)
+            # Views keep the names of columns. Those who agreed were looked for below already, where
+            # the column is not redacted yet.
+            consents = self._consents(view.ref, principal, schema, view=over, asked=asked)
+            asked.update(over.subjects)
             if consents or not over.shows_all(schema.names):
                 steps.append(self._step(over, principal, tuple(consents)))
             group_rows_min = max(group_rows_min, over.group_rows_min)
@@ -148,16 +151,23 @@ class Narrower:
         return [] if found is None else [found]
 
     def _consents(
-        self, ref: TableRef, principal: Principal, schema: pa.Schema, *, view: TableView
+        self,
+        ref: TableRef,
+        principal: Principal,
+        schema: pa.Schema,
+        *,
+        view: TableView,
+        asked: Collection[str] = (),
     ) -> list[KeyFilter]:
         _check_fits(ref, view)
-        if not view.subjects:
+        subjects = [name for name in view.subjects if name not in asked]
+        if not subjects:
             return []
         hidden = self._hidden
         if hidden is None or principal.purpose is None:
             raise _misfit("this server keeps no consents")
         # Also of a column that this principal does not see.
-        return [hidden.consented(principal.purpose, schema.field(name)) for name in view.subjects]
+        return [hidden.consented(principal.purpose, schema.field(name)) for name in subjects]
 
     def _step(
         self, view: TableView, principal: Principal, keys: tuple[KeyFilter, ...] = ()

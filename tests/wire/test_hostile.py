@@ -221,3 +221,23 @@ def test_whether_a_column_may_be_null_depends_on_no_hidden_row(few: RawClient) -
         assert found["zone"].to_pylist() == ["10", "20"]
         (described,) = few.fetch(f"DESCRIBE (SELECT zone FROM hr.{name})")["is_nullable"]
         assert described.as_py() == "YES"
+
+
+def test_a_view_over_people_shows_those_who_agreed(own: Server, admin: RawClient) -> None:
+    people = pa.table({"user_id": ["1", "2", "3"], "number": [1, 2, 3]})
+    write(own.directory / "wards" / "stays", people)
+    columns = ["user_id", "number"]
+    hashed = {"user_id": {"kind": "hash"}}
+    admin.call("view.put", name="wards.seen", base="wards.stays", columns=columns)
+    admin.call(
+        "view.put", name="wards.again", base="wards.seen", columns=columns, redactions=hashed
+    )
+    admin.call("view.put", name="wards.none", base="wards.stays", columns=["number"])
+    user = new_user(admin)
+    grant(admin, user, "primary.wards", purposes=["research"])
+    admin.call("consent.set", subject="2", purposes=["research"], given=True)
+    with RawClient.connect(own, user, PASSWORD, x_lakehouse_purpose="research") as client:
+        for name in ("stays", "seen", "again", "none"):
+            found = client.fetch(f"SELECT * FROM wards.{name}").to_pylist()
+            assert [row["number"] for row in found] == [2], name
+            assert not any(row.get("user_id") for row in found)
