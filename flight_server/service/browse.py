@@ -179,9 +179,14 @@ class Browser:
 
     def visible(self, principal: Principal, ref: TableRef) -> Entry | AnyView:
         """Find what somebody may know of, guests included; raises NotFound as ``look_up``."""
-        # Looked for whoever asks: how long it takes must not tell that there is something.
-        found = self._registry.find(ref) or self._registry.find_view(ref)
-        if found is None or not may_see(self._book(), principal, ref):
+        # Looked for whoever asks, and all there is to look for: how long it takes must not tell
+        # that there is something.
+        is_seen = may_see(self._book(), principal, ref)
+        found: Entry | AnyView | None = self._registry.find(ref)
+        if found is None or not is_seen:
+            view = self._registry.find_view(ref)
+            found = found or view
+        if found is None or not is_seen:
             raise self.missing(principal, ref)
         return found
 
