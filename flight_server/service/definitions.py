@@ -80,6 +80,7 @@ class Definitions:
                 return Filled(table_schema(declared))
             where = WriteTarget(str(folder), declared, command.partition_by, checks=checks)
             written = self._engine.write(query_of(bound), where, is_cancelled=request.is_cancelled)
+            self._targets.terms(request, target, written.schema).require_no_hashes()
             return Filled(written.schema, data_files(written), written.inserted, written.read)
 
         self._making.make(

@@ -140,6 +140,7 @@ class Loads:
             raise errors.NotFound(f"the table {target.name} does not exist", code="table_not_found")
         columns = table_schema(schema)
         terms = self._targets.terms(request, target, columns)
+        terms.require_no_hashes()
         if target.exists:
             self._check_replaced(request, target)
         rows = self._making.make(

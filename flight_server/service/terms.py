@@ -90,6 +90,13 @@ class Terms:
             if name.casefold() not in known:
                 raise PermissionDenied(f"you may not change the column {quoted(name)}")
 
+    def require_no_hashes(self) -> None:
+        """Raise PermissionDenied for a new table that would show its maker hashes of its rows."""
+        if self.hashed:
+            raise PermissionDenied(
+                f"you see columns of the name {self.ref} as hashes, so you give it no rows anew"
+            )
+
     def require_room(self, schema: pa.Schema) -> None:
         """Raise PermissionDenied when no row can be added: a column that is not seen needs one."""
         columns = self.new_columns

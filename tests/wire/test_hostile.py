@@ -185,6 +185,13 @@ def test_nobody_learns_what_hashes_stand_for_by_writing_guesses(
         grant(admin, user, table, privilege=privilege)
     hashed = {"kind": "hash"}
     admin.call("mask.put", name="m", table=table, column="zone", redaction=hashed)
+    # A mask stays with the name of its table.
+    fresh = "primary.hr.fresh"
+    admin.fetch(f"CREATE TABLE {fresh} (id BIGINT, zone VARCHAR)")
+    admin.call("mask.put", name="m", table=fresh, column="zone", redaction=hashed)
+    admin.fetch(f"DROP TABLE {fresh}")
+    for privilege in ("read", "write"):
+        grant(admin, user, fresh, privilege=privilege)
     with RawClient.connect(own, user, PASSWORD) as client:
         guess = "SELECT 9 AS id, '10' AS zone"
         pairs = f"USING ({guess}) g ON guessed.id = g.id WHEN NOT MATCHED THEN INSERT"
@@ -205,6 +212,14 @@ def test_nobody_learns_what_hashes_stand_for_by_writing_guesses(
             into: dict[str, Any] = {"mode": "append", "db_schema_name": "hr"}
             load = functools.partial(cursor.adbc_ingest, "guessed", rows, **into)
             assert refused(load) == "permission_denied"
+            for mode in ("replace", "create"):
+                name = "guessed" if mode == "replace" else "fresh"
+                load = functools.partial(cursor.adbc_ingest, name, rows, **{**into, "mode": mode})
+                assert refused(load) == "permission_denied"
+        for again in ("OR REPLACE TABLE hr.guessed", "TABLE hr.fresh"):
+            made = f"CREATE {again} AS {guess}"
+            assert refused(lambda: client.fetch(made)) == "permission_denied"  # noqa: B023
+        assert "fresh" not in {path.name for path in (own.directory / "hr").iterdir()}
         client.fetch(f"INSERT INTO {table} VALUES (5)")
         client.call("table.append", table=table, rows=[{"id": 6}, {}])
         found = client.fetch(f"SELECT id, zone IS NULL AS n FROM {table} ORDER BY id NULLS LAST")
