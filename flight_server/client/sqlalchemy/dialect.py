@@ -260,10 +260,17 @@ class LakeflightDialect(default.DefaultDialect):
         return self._must_exist(connection, table_name, schema, **kw)
 
     @catalog.cached
+    def get_table_comment(
+        self, connection: Any, table_name: str, schema: str | None = None, **kw: Any
+    ) -> Any:
+        """Return the comment of a table or view."""
+        return {"text": catalog.table_comment(_raw(connection), table_name, schema)}
+
+    @catalog.cached
     def get_view_definition(
         self, connection: Any, view_name: str, schema: str | None = None, **kw: Any
     ) -> str:
-        """Return the query of a view."""
+        """Return the query of a view, nothing of one whose text is for others."""
         bucket, name = catalog.place(_raw(connection), schema)
         found = connection.execute(
             text(
@@ -271,10 +278,10 @@ class LakeflightDialect(default.DefaultDialect):
                 " AND table_schema = :schema AND table_name = :name"
             ),
             {"bucket": bucket, "schema": name, "name": view_name},
-        ).scalar()
+        ).first()
         if found is None:
             raise exc.NoSuchTableError(view_name if schema is None else f"{schema}.{view_name}")
-        return str(found)
+        return str(found[0] or "")
 
     def get_bucket_names(self, connection: Any) -> list[str]:
         """Return the buckets, which are the catalogs of SQL."""

@@ -97,6 +97,12 @@ def columns(connection: Connection, table: str, schema: str | None) -> list[dict
     ]
 
 
+def table_comment(connection: Connection, table: str, schema: str | None) -> str | None:
+    """Return what a table or view is said to hold; raises NoSuchTableError when there is none."""
+    found = (arrow_schema(connection, table, schema).metadata or {}).get(b"comment")
+    return None if found is None else found.decode("utf-8", "replace")
+
+
 def arrow_schema(connection: Connection, table: str, schema: str | None) -> pa.Schema:
     """Return the Arrow schema of a table; raises NoSuchTableError when there is none."""
     bucket, name = place(connection, schema)
@@ -107,7 +113,7 @@ def arrow_schema(connection: Connection, table: str, schema: str | None) -> pa.S
 
 
 def comment(metadata: dict[bytes, bytes] | None) -> str | None:
-    """Return the remarks in the metadata of a field or schema."""
+    """Return the remarks in the metadata of a field."""
     found = (metadata or {}).get(_REMARKS)
     return None if found is None else found.decode("utf-8", "replace")
 

@@ -375,6 +375,12 @@ def test_partitions_and_comments(
     metadata.create_all(connection)
     connection.execute(table.insert(), {"id": 1, "Day": date(2026, 1, 31)})
     assert list((server.directory / "public" / "parts").glob("Day=2026-01-31/*.parquet"))
+    inspector = sa.inspect(connection)
+    assert inspector.get_table_comment("parts", table.schema) == {"text": "it's cut by day"}
+    again = sa.Table("parts", sa.MetaData(), schema=table.schema, autoload_with=connection)
+    assert again.comment == "it's cut by day"
+    with pytest.raises(sa.exc.NoSuchTableError):
+        inspector.get_table_comment("nowhere")
 
 
 def test_the_orm(engine: sa.Engine) -> None:

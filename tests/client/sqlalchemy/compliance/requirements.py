@@ -19,7 +19,6 @@ NO_UNUSUAL_NAMES: Final = "Delta allows no spaces, brackets and punctuation in c
 NO_TIME: Final = "Delta has no type for the time of day"
 
 NO_CHECKS: Final = "tables have no CHECK"
-NO_TABLE_COMMENTS: Final = "nothing lists the comment of a table; that of a column is reflected"
 NO_TEMPORARY_LISTS: Final = "temporary tables are in no listing of the server"
 NO_OPTIONS: Final = "tables have no options"
 NO_FETCH_OPTIONS: Final = "the server has no WITH TIES and no PERCENT"
@@ -68,10 +67,7 @@ CLOSED: Final[dict[str, str]] = {
         (NO_RETURNING, "update_returning_dialect_not_supported"),
         (NO_TIME, "time time_microseconds time_implicit_bound"),
         (NO_UNUSUAL_NAMES, "unusual_column_name_characters percent_schema_names"),
-        (
-            NO_TABLE_COMMENTS,
-            "comment_reflection comment_reflection_full_unicode constraint_comment_reflection",
-        ),
+        ("tables have no constraints to comment on", "constraint_comment_reflection"),
         (
             NO_TEMPORARY_LISTS,
             (
@@ -101,6 +97,8 @@ CLOSED: Final[dict[str, str]] = {
 }
 OPEN: Final = frozenset(
     {
+        "comment_reflection",
+        "comment_reflection_full_unicode",
         "create_table_as",
         "create_temp_table_as",
         "tuple_in",
