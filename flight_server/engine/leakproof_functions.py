@@ -82,8 +82,7 @@ def _concat(look: Look, arguments: list[bytes]) -> Kind:
     long = [each for each in arguments if not _is_short(each)]
     if len(long) > 1 or any(calls(each, "concat") for each in arguments):
         raise Doubt
-    look.each(arguments)
-    return SCALAR
+    return common(look.each(arguments))
 
 
 def _is_short(message: bytes) -> bool:
@@ -101,7 +100,8 @@ def _encode(look: Look, arguments: list[bytes]) -> Kind:
     """Look at the spelling of a digest; that of a text could be spelled again and again."""
     if not (calls(arguments[0], "digest") and is_one_of(arguments[1], {"hex", "base64"})):
         raise Doubt
-    return _any(look, arguments)
+    look.each(arguments)
+    return pa.string()
 
 
 def _digest(look: Look, arguments: list[bytes]) -> Kind:

@@ -23,6 +23,7 @@ from datafusion.catalog import Table
 
 from flight_server.engine.base import (
     FencedScan,
+    FileScan,
     GovernedScan,
     KeyFilter,
     Narrowing,
@@ -42,6 +43,8 @@ NO_LIMIT = 2**63 - 1
 # Sets of keys can be large, and each change makes another one.
 KEY_RELATIONS_MAX = 8
 _NAME_BYTES = 16
+# Rules that fitted the columns that they were put on.
+_FITTING: Recent[object] = Recent(1024)
 
 
 class KeyRelations:
@@ -97,9 +100,24 @@ def governed_frame(
             frame = frame.select(*columns_of(frame, narrowing, secret=scan.secret))
             if is_fenced:
                 frame = named(frame).limit(NO_LIMIT)
-        # Types are compared there; later what is wrong would be said of the query, in its words.
-        frame.optimized_logical_plan()
+        _check(frame, scan)
     return marked(frame) if scan.group_rows_min else frame
+
+
+def _check(frame: DataFrame, scan: GovernedScan) -> None:
+    """Have the types of rules compared, unless the same rules fitted the same columns before.
+
+    Else what is wrong with them would be said of the query, in its words.
+    """
+    source = scan.source
+    rules = None
+    # Of partitions the planner compares values as well, which are others in each state.
+    if isinstance(source, FileScan) and not source.partition_columns:
+        rules = (scan.narrowings, source.schema)
+    if rules is None or _FITTING.get(rules) is None:
+        frame.optimized_logical_plan()
+    if rules is not None:
+        _FITTING.put(rules, rules)
 
 
 def named(frame: DataFrame) -> DataFrame:
